@@ -1,0 +1,235 @@
+"""Request bodies: from bytes to typed structs.
+
+Owns the shape of every body, and the checks that come before its fields have a meaning: media type, UTF-8, JSON
+syntax, nesting, types. Must not know what a value may be beyond its type. JSON values that belong to clients stay raw,
+so they are kept byte for byte. Pure functions; everything wrong is a `Problem`.
+"""
+
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+
+from appliance.errors import UNSUPPORTED_MEDIA_TYPE, Problem, invalid
+
+DEPTH_MAX: Final = 64
+"""Arrays and objects within each other, over the whole body: what reads the JSON elsewhere may recurse."""
+
+T = TypeVar("T")
+_Json = msgspec.Raw
+
+
+class CreateBody(msgspec.Struct, rename="camel", gc=False):
+    """`POST /tasks`."""
+
+    command: str
+    payload: _Json
+    priority: int | None = None
+    max_attempts: int | None = None
+    webhook: str | None = None
+    idempotency_key: str | None = None
+    run_at: str | None = None
+    delay_seconds: int | None = None
+    trace_parent: str | None = None
+    trace_state: str | None = None
+
+
+class ClaimBody(msgspec.Struct, rename="camel", gc=False):
+    """`POST /tasks/claim`."""
+
+    commands: list[str] | None = None
+    lease_seconds: int | None = None
+    wait_seconds: int | None = None
+    worker_id: str | None = None
+
+
+class ClaimBatchBody(ClaimBody, rename="camel", gc=False, kw_only=True):
+    """`POST /tasks/claim/batch`."""
+
+    count: int
+
+
+class OwnerBody(msgspec.Struct, rename="camel", gc=False, kw_only=True):
+    """What every action of a lease's owner may carry, and all that an abandon does."""
+
+    worker_id: str | None = None
+    lease_id: str | None = None
+
+
+class HeartbeatBody(OwnerBody, rename="camel", gc=False, kw_only=True):
+    """`POST /tasks/<id>/heartbeat`."""
+
+    extend_seconds: int | None = None
+
+
+class NackBody(OwnerBody, rename="camel", gc=False, kw_only=True):
+    """`POST /tasks/<id>/nack`."""
+
+    delay_seconds: int | None = None
+    reason: str | None = None
+
+
+class Artifact(msgspec.Struct, gc=False):
+    """A reference to something kept elsewhere."""
+
+    name: str
+    url: str
+
+
+class ResultBody(OwnerBody, rename="camel", gc=False, kw_only=True):
+    """`POST /tasks/<id>/result`."""
+
+    status: Literal["COMPLETED", "FAILED"]
+    result: _Json = _Json()
+    error: str | None = None
+    artifacts: list[Artifact] | None = None
+
+
+class ResultItem(ResultBody, rename="camel", gc=False, kw_only=True):
+    """One of `POST /tasks/batch/results`."""
+
+    task_id: str
+
+
+class _CreateList(msgspec.Struct, gc=False):
+    tasks: list[CreateBody]
+
+
+class _CreateRawList(msgspec.Struct, gc=False):
+    tasks: list[_Json]
+
+
+class _ResultList(msgspec.Struct, gc=False):
+    results: list[ResultItem]
+
+
+class _ResultRawList(msgspec.Struct, gc=False):
+    results: list[_Json]
+
+
+_FREE_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b""})
+
+
+def check_media_type(headers: dict[bytes, bytes]) -> None:
+    """Raises `unsupported-media-type` for a body that does not call itself JSON, or is compressed."""
+    media_type = headers.get(b"content-type")
+    if media_type is not None and media_type not in _FREE_TYPES and not _is_json(media_type):
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json (charset utf-8), or absent")
+    if b"content-encoding" in headers and headers[b"content-encoding"].strip().lower() not in (b"", b"identity"):
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, "a Content-Encoding is not supported")
+
+
+def _is_json(media_type: bytes) -> bool:
+    essence, *parameters = (part.strip().lower() for part in media_type.split(b";"))
+    return essence == b"application/json" and all(
+        parameter in (b"", b"charset=utf-8", b'charset="utf-8"') for parameter in parameters
+    )
+
+
+def reader(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """A function from a body to what `decode` makes of it; it raises `validation-error` where the body is wrong."""
+
+    def read(body: bytes) -> T:
+        try:
+            body.isascii() or body.decode()
+            value = decode(body or b"{}")
+        except UnicodeDecodeError:
+            raise invalid("the body is not valid UTF-8") from None
+        except RecursionError:
+            raise _too_deep() from None
+        except msgspec.DecodeError as error:
+            raise invalid(str(error)) from None
+        if body.count(b"[") + body.count(b"{") > DEPTH_MAX and depth(body) > DEPTH_MAX:
+            raise _too_deep()
+        return value
+
+    return read
+
+
+def _too_deep() -> Problem:
+    return invalid(f"the body is nested deeper than {DEPTH_MAX}")
+
+
+_BRACKETS: Final = b"[]{}"
+_STEPS: Final = bytes(1 if byte in b"[{" else 255 if byte in b"]}" else 0 for byte in range(256))
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+
+
+def depth(text: bytes) -> int:
+    """How deep arrays and objects are nested in a valid JSON text, in linear time."""
+    # A run of backslashes is read in pairs from its left, so what is left of it escapes a quote or nothing.
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
+    outside = b"".join(unescaped.split(b'"')[::2])
+    steps = outside.translate(_STEPS, _NOT_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
+
+
+def _decoder(shape: type[T]) -> Callable[[bytes], T]:
+    return msgspec.json.Decoder(shape).decode
+
+
+read_create: Final = reader(_decoder(CreateBody))
+read_claim: Final = reader(_decoder(ClaimBody))
+read_claim_batch: Final = reader(_decoder(ClaimBatchBody))
+read_owner: Final = reader(_decoder(OwnerBody))
+read_heartbeat: Final = reader(_decoder(HeartbeatBody))
+read_nack: Final = reader(_decoder(NackBody))
+read_result: Final = reader(_decoder(ResultBody))
+
+
+class BadItem(msgspec.Struct, gc=False):
+    """An item of a batch that is not what it should be; `raw` as it came."""
+
+    problem: Problem
+    raw: bytes
+
+
+Items = list[T | BadItem]
+
+
+def _batch_reader(
+    item: type[T], bare: Any, wrapped: Any, raw_wrapped: Any, name: str
+) -> Callable[[bytes], tuple[Items[T], bool]]:
+    """A reader for a list that comes bare or as member `name` of an object; a bad item is a BadItem.
+
+    The whole list is read at once, which is how nearly all of them come; item by item only where that fails.
+    """
+    decode_bare, decode_raw = _decoder(bare), _decoder(list[_Json])
+    decode_wrapped, decode_raw_wrapped, decode_item = _decoder(wrapped), _decoder(raw_wrapped), _decoder(item)
+
+    def one(raw: bytes) -> T | BadItem:
+        try:
+            return decode_item(raw)
+        except msgspec.DecodeError as error:
+            return BadItem(invalid(str(error)), raw)
+
+    def decode(body: bytes) -> tuple[Items[T], bool]:
+        is_bare = body.lstrip(b" \t\r\n")[:1] == b"["
+        try:
+            found: Any = decode_bare(body) if is_bare else getattr(decode_wrapped(body), name)
+        except msgspec.ValidationError:
+            raws: Any = decode_raw(body) if is_bare else getattr(decode_raw_wrapped(body), name)
+            found = [one(bytes(raw)) for raw in raws]
+        return found, is_bare
+
+    return reader(decode)
+
+
+read_create_batch: Final = _batch_reader(CreateBody, list[CreateBody], _CreateList, _CreateRawList, "tasks")
+read_result_batch: Final = _batch_reader(ResultItem, list[ResultItem], _ResultList, _ResultRawList, "results")
+
+
+class _Named(msgspec.Struct, rename="camel", gc=False):
+    task_id: str
+
+
+_decode_named: Final = _decoder(_Named)
+
+
+def named_task(raw: bytes) -> str | None:
+    """The `taskId` of an item that is wrong otherwise, as the client sent it; None where it sent no text."""
+    try:
+        return _decode_named(raw).task_id
+    except msgspec.DecodeError:
+        return None

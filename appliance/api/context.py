@@ -1,0 +1,88 @@
+"""What every route works with, and the one way from a request to the state machine and back.
+
+Owns the handing over of operations, and the boundary at which an outcome becomes a response. Must not know what any
+operation means. Runs on the event loop's thread.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
+
+from appliance.api.render import problem
+from appliance.engine.faults import StoreError
+from appliance.engine.rows import DamagedRow
+from appliance.errors import INTERNAL, Problem, unavailable
+from appliance.mux.exchange import Request, Response
+from appliance.tasks.model import Operation, Sink
+from appliance.tasks.scheduler import Scheduler
+
+logger = logging.getLogger("codeq.api")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ApiSettings(msgspec.Struct, frozen=True):
+    """What an operator can set about the API. Sizes are bytes."""
+
+    payload_bytes_max: int = 262_144
+    """For a payload and for a result, as JSON text."""
+    max_attempts: int = 5
+    """For creates that name none."""
+    waiting_per_tenant_max: int = 10_000
+    """Result reads of one tenant that wait at once."""
+
+
+class Context:
+    """The state machine, the settings and the clock, which gives the state machine's time (ms)."""
+
+    __slots__ = ("clock", "scheduler", "settings")
+
+    def __init__(self, scheduler: Scheduler, settings: ApiSettings, clock: Callable[[], int]) -> None:
+        self.scheduler = scheduler
+        self.settings = settings
+        self.clock = clock
+
+    def ask(self, request: Request, operation: Operation) -> None:
+        """Hand an operation over; where its tenant's inbox is full, the request's connection is not read for now."""
+        if not self.scheduler.offer(operation):
+            self.scheduler.when_room(operation.tenant, request.hold())
+
+
+def answering(
+    request: Request, render: Callable[Concatenate[T, P], Response], *args: P.args, **kwargs: P.kwargs
+) -> Sink:
+    """A sink that answers `request` with what `render` makes of the outcome and the further arguments."""
+
+    def sink(outcome: Any) -> None:
+        if isinstance(outcome, Problem):
+            request.respond(problem(outcome))
+        else:
+            request.respond(guarded(request, render, outcome, *args, **kwargs))
+
+    return sink
+
+
+def guarded(request: Request, make: Callable[P, Response], *args: P.args, **kwargs: P.kwargs) -> Response:
+    """The response that `make` gives, or a refusal where it fails.
+
+    For what runs when the handler of the request has returned long ago: nobody else would answer the client. A failure
+    of the whole store is not one request's affair and goes on to whoever called.
+    """
+    try:
+        return make(*args, **kwargs)
+    except StoreError:
+        raise
+    except DamagedRow as damage:
+        return damaged(request, damage)
+    except Exception:
+        logger.exception("an answer could not be made", extra={"request_id": request.request_id})
+        return problem(Problem(INTERNAL, "internal error"))
+
+
+def damaged(request: Request, damage: DamagedRow) -> Response:
+    """A row is not what was written: it is reported and never served."""
+    logger.error("%s", damage, extra={"request_id": request.request_id})
+    return problem(unavailable("the stored task is damaged"))

@@ -1,0 +1,116 @@
+"""The table of routes: which path and method is whose, and what token it takes.
+
+Owns paths, methods and scopes. Must not know what a route does. A path is looked up as it came: fixed paths first,
+then the shapes below one task.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from appliance.api.claim import Claiming
+from appliance.api.create import Creating
+from appliance.api.owner import Owning
+from appliance.api.parse import NO_TASK
+from appliance.api.probes import Probes
+from appliance.api.read import Reading
+from appliance.auth.caller import PRODUCER, WORKER, Caller
+from appliance.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from appliance.mux.exchange import Request, Response
+from appliance.tasks.ids import parse_id
+
+ANY: Final = ""
+PREFIX: Final = "/v1/codeq"
+
+_TASK_PREFIX: Final = PREFIX + "/tasks/"
+
+Handle = Callable[[Request, Caller, bytes], Response | None]
+"""A route: its response, or None where the outcome of an operation will bring it. The last argument is the task's id,
+`NO_TASK` where the path names none."""
+
+
+class Route(NamedTuple):
+    """One method of one path. `kind` is the kind of token that it takes, or ANY; `scope` is empty where none is
+    needed; `has_body` says that a body is read, so its media type counts."""
+
+    handle: Handle
+    kind: str
+    scope: str = ""
+    has_body: bool = False
+
+
+class Open(NamedTuple):
+    """One method of one path that takes no token."""
+
+    handle: Callable[[Request], Response]
+
+
+Methods = dict[str, Route | Open]
+
+
+class MethodNotAllowed(Problem):
+    """The path is there, the method is not; `allow` is the value of the `Allow` header."""
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(METHOD_NOT_ALLOWED, f"this path allows {allow}")
+        self.allow = allow
+
+
+class Routes:
+    """All routes."""
+
+    __slots__ = ("_below_task", "_fixed")
+
+    def __init__(
+        self, creating: Creating, claiming: Claiming, owning: Owning, reading: Reading, probes: Probes
+    ) -> None:
+        self._fixed: dict[str, Methods] = {
+            PREFIX + "/tasks": _post(creating.create, PRODUCER),
+            PREFIX + "/tasks/batch": _post(creating.create_batch, PRODUCER),
+            PREFIX + "/tasks/claim": _post(claiming.claim, WORKER, "codeq:claim"),
+            PREFIX + "/tasks/claim/batch": _post(claiming.claim_batch, WORKER, "codeq:claim"),
+            PREFIX + "/tasks/batch/results": _post(owning.result_batch, WORKER, "codeq:result"),
+            PREFIX + "/raft/status": _get(Route(reading.raft_status, ANY)),
+            "/metrics": _get(Open(probes.metrics)),
+            "/healthz": _get(Open(probes.alive)),
+            "/readyz": _get(Open(probes.ready)),
+        }
+        self._below_task: dict[str, Methods] = {
+            "": _get(Route(reading.task, ANY)),
+            "/result": _get(Route(reading.result, ANY)) | _post(owning.result, WORKER, "codeq:result"),
+            "/heartbeat": _post(owning.heartbeat, WORKER, "codeq:heartbeat"),
+            "/nack": _post(owning.nack, WORKER, "codeq:nack"),
+            "/abandon": _post(owning.abandon, WORKER, "codeq:abandon"),
+        }
+
+    def find(self, method: str, path: str) -> tuple[Route | Open, bytes]:
+        """The route of a request and the id of the task in its path.
+
+        Raises `not-found` for an unknown path and MethodNotAllowed for an unknown method. Text in the place of an id
+        that can't be one is no task's id: the route finds nothing.
+        """
+        methods = self._fixed.get(path)
+        task_id = NO_TASK
+        if methods is None:
+            if not path.startswith(_TASK_PREFIX):
+                raise _no_such_path()
+            text, slash, rest = path[len(_TASK_PREFIX) :].partition("/")
+            methods = self._below_task.get(slash + rest)
+            if methods is None or not text:
+                raise _no_such_path()
+            task_id = parse_id(text) or NO_TASK
+        route = methods.get(method)
+        if route is None:
+            raise MethodNotAllowed(", ".join(sorted(methods)))
+        return route, task_id
+
+
+def _no_such_path() -> Problem:
+    return Problem(NOT_FOUND, "no such path")
+
+
+def _post(handle: Handle, kind: str, scope: str = "") -> Methods:
+    return {"POST": Route(handle, kind, scope, has_body=True)}
+
+
+def _get(route: Route | Open) -> Methods:
+    return {"GET": route, "HEAD": route}

@@ -1,0 +1,280 @@
+"""A node: its parts put together, started, reloaded, drained and stopped.
+
+Owns the order of start and stop, signals, the collector's policy and the exit status. `run` is the start-up order. It
+must not know how any part works.
+"""
+
+import asyncio
+import datetime
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+import uvloop
+
+from appliance import log as logs
+from appliance.api.app import Api
+from appliance.api.canonical import same_json
+from appliance.api.context import ApiSettings
+from appliance.auth.keys import BadKeyError
+from appliance.auth.service import Authenticator
+from appliance.cli import status
+from appliance.config import Settings
+from appliance.driver import Driver
+from appliance.engine.faults import StoreError
+from appliance.engine.store import Store
+from appliance.metrics import Metrics, Sources
+from appliance.mux.limits import Limits
+from appliance.mux.listener import Listener, bind
+from appliance.mux.tls import Tls, TlsError
+from appliance.tasks import table
+from appliance.tasks.machine import Timings
+from appliance.tasks.settings import TaskSettings
+
+log = logging.getLogger("codeq.app")
+
+SWITCH_SECONDS = 20e-6
+"""The committer gets the interpreter back within this beside a busy loop; the default of 5 ms starves it."""
+
+GC_THRESHOLDS = (50_000, 50, 1_000_000)
+"""Hot paths make no cycles, so the young generations are looked at rarely and the old one only in idle moments."""
+
+IDLE_COLLECT_SECONDS = 60.0
+"""At most this often an idle node collects everything."""
+
+HOUSEKEEPING_SECONDS = 0.1
+CERTIFICATE_LOOK_SECONDS = 5.0
+
+
+class Node:
+    """One running node. Everything in here happens on the loop's thread."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, store: Store, keys: Authenticator) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._store = store
+        self._keys = keys
+        self._ready = False
+        self._stopping = asyncio.Event()
+        self._exit_status = status.OK
+        self._collected_at = loop.time()
+        self.metrics = Metrics()
+        self.driver = Driver(
+            loop,
+            store,
+            _task_settings(settings),
+            Random(int.from_bytes(os.urandom(16), "big")),
+            same_json=same_json,
+            timings=Timings(self.metrics.wait.observe, self.metrics.run.observe, self.metrics.total.observe),
+            on_fatal=self._fatal,
+            on_group=self.metrics.group_committed,
+            free_floor_bytes=settings.store.free_floor_bytes,
+        )
+        self._api = Api(
+            self.driver.scheduler,
+            keys,
+            _api_settings(settings),
+            clock=self.driver.now_ms,
+            epoch_seconds=time.time,
+            metrics_text=self._metrics_text,
+            ready=lambda: self._ready,
+        )
+        self._tls = _tls(settings)
+        self._certificate_stamps = _stamps(settings)
+        self._listener = Listener(
+            loop=loop, handler=self._api.handle, limits=_limits(settings), observer=self.metrics, tls=self._tls
+        )
+        self.metrics.sources = self._sources()
+
+    async def run(self) -> int:
+        """Serve until told to stop; the exit status."""
+        for listen in self._settings.listen:
+            for sock in bind(listen.host, listen.port):
+                self._listener.add_socket(sock, listen.plaintext)
+                log.info("listening on %s", _address(sock.getsockname()), extra={"plaintext": listen.plaintext})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stopping.set)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+        self._loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house, self._loop.time() + HOUSEKEEPING_SECONDS)
+        if self._tls is not None:
+            self._loop.call_later(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
+        self._ready = True
+        log.info("ready")
+        await self._stopping.wait()
+        self._ready = False
+        if self._exit_status == status.OK:
+            log.info("draining for at most %d seconds", self._settings.drain_seconds)
+            await self._listener.drain(self._settings.drain_seconds)
+        self.driver.stop()
+        log.info("stopped", extra={"exitStatus": self._exit_status})
+        return self._exit_status
+
+    def _fatal(self, error: StoreError) -> None:
+        log.critical("the node stops: %s", error)
+        self._exit_status = error.exit_status
+        self._stopping.set()
+
+    def _reload(self) -> None:
+        log.info("reloading the certificate; token keys are followed all the time")
+        self._reload_certificate()
+
+    def _reload_certificate(self) -> None:
+        if self._tls is None:
+            return
+        try:
+            self._tls.reload()
+        except TlsError as error:
+            log.error("the certificate was not reloaded, the old one stays: %s", error)
+        else:
+            log.info("certificate reloaded", extra={"daysLeft": round(_days_left(self._tls), 1)})
+
+    def _look_at_certificate(self) -> None:
+        stamps = _stamps(self._settings)
+        if stamps != self._certificate_stamps:
+            self._certificate_stamps = stamps
+            self._reload_certificate()
+        self._loop.call_later(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
+
+    def _keep_house(self, due: float) -> None:
+        """Notice how late the loop is, and collect garbage when there is nothing else to do."""
+        now = self._loop.time()
+        self.metrics.loop_delayed((now - due) * 1000)
+        if now - self._collected_at > IDLE_COLLECT_SECONDS and self.driver.idle:
+            self._collected_at = now
+            gc.collect()
+            now = self._loop.time()
+        self._loop.call_at(now + HOUSEKEEPING_SECONDS, self._keep_house, now + HOUSEKEEPING_SECONDS)
+
+    def _metrics_text(self) -> Iterable[bytes]:
+        edges = dict(zip((edge[1:4] for edge in table.EDGES), self.driver.scheduler.edge_counts(), strict=True))
+        self.metrics.count_edges(edges)
+        return (self.metrics.render(),)
+
+    def _sources(self) -> Sources:
+        scheduler, store, keys = self.driver.scheduler, self._store, self._keys
+
+        def depths() -> Iterable[tuple[str, str, dict[str, int]]]:
+            for queue in scheduler.tasks.registry.by_prefix.values():
+                yield queue.tenant.name, queue.command, queue.counts
+
+        def sweep_lag_seconds() -> float:
+            now = self.driver.now_ms()
+            oldest = scheduler.tasks.retention.oldest_due(now)
+            return 0.0 if oldest is None else (now - oldest) / 1000
+
+        def oldest_ready_seconds() -> float:
+            return scheduler.oldest_ready_ms(self.driver.now_ms()) / 1000
+
+        tls = self._tls
+        return Sources(
+            depths=depths,
+            oldest_ready_seconds=oldest_ready_seconds,
+            transitions=lambda: zip((edge.name for edge in table.EDGES), scheduler.edge_counts(), strict=True),
+            store_used_bytes=lambda: store.stats().used_bytes,
+            store_free_bytes=lambda: self.driver.free_bytes,
+            readers_in_use=lambda: store.stats().readers,
+            sweep_lag_seconds=sweep_lag_seconds,
+            clock_jumps=lambda: self.driver.clock.jumps,
+            certificate_days_left=None if tls is None else lambda: _days_left(tls),
+            tokens_cached=lambda: keys.cache_size,
+            token_verifications=lambda: keys.verifications,
+            token_refusals=lambda: keys.refusals,
+            buffered_bytes=lambda: self._listener.hub.memory.used_bytes,
+        )
+
+
+def run(settings: Settings) -> int:
+    """Run a node with these settings until it is told to stop; the exit status (see `cli.status`)."""
+    logs.configure(settings.log.format, settings.log.level)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        keys = Authenticator(settings.auth)
+        _tls(settings)
+    except (BadKeyError, TlsError) as error:
+        log.critical("%s", error)
+        return status.CONFIGURATION
+    try:
+        store = Store.open(Path(settings.store.directory), allow_remote=settings.store.allow_remote_filesystem)
+    except StoreError as error:
+        log.critical("%s", error)
+        return error.exit_status
+    try:
+        keys.start()
+        return uvloop.run(_serve(settings, store, keys))
+    except StoreError as error:
+        log.critical("%s", error)
+        return error.exit_status
+    except OSError as error:
+        log.critical("%s", error)
+        return status.TRY_AGAIN
+    finally:
+        keys.stop()
+        store.close()
+
+
+async def _serve(settings: Settings, store: Store, keys: Authenticator) -> int:
+    return await Node(settings, asyncio.get_running_loop(), store, keys).run()
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if not settings.tls.certificate:
+        return None
+    return Tls(Path(settings.tls.certificate), Path(settings.tls.key))
+
+
+def _task_settings(settings: Settings) -> TaskSettings:
+    tasks, limits = settings.tasks, settings.limits
+    return TaskSettings(
+        backoff_policy=tasks.backoff.policy,
+        backoff_base_ms=tasks.backoff.base_seconds * 1000,
+        backoff_cap_ms=tasks.backoff.cap_seconds * 1000,
+        max_deliveries=tasks.max_deliveries,
+        retention_ms=tasks.retention_seconds * 1000,
+        dead_retention_ms=tasks.dead_letter_retention_seconds * 1000,
+        queues_per_tenant_max=tasks.queues_per_tenant_max,
+        waiting_per_tenant_max=limits.waiting_per_tenant,
+        inbox_operations_max=limits.inbox_per_tenant,
+        inbox_bytes_max=limits.inbox_bytes_per_tenant,
+    )
+
+
+def _api_settings(settings: Settings) -> ApiSettings:
+    return ApiSettings(
+        payload_bytes_max=settings.tasks.payload_bytes_max,
+        max_attempts=settings.tasks.max_attempts,
+        waiting_per_tenant_max=settings.limits.waiting_per_tenant,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        connections=limits.connections,
+        connections_per_address=limits.connections_per_address,
+        body_bytes=limits.body_bytes_max,
+        memory_bytes=limits.memory_bytes_max,
+    )
+
+
+def _days_left(tls: Tls) -> float:
+    return tls.days_left(datetime.datetime.now(datetime.UTC))
+
+
+def _stamps(settings: Settings) -> list[int]:
+    """When the certificate's files were last changed, in nanoseconds; -1 where one is not there."""
+    paths = (Path(settings.tls.certificate), Path(settings.tls.key))
+    return [path.stat().st_mtime_ns if path.exists() else -1 for path in paths]
+
+
+def _address(name: tuple[str, int]) -> str:
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,30 @@
+"""`codeq serve`: run a node as its configuration says."""
+
+import os
+import sys
+
+from appliance.cli import status
+from appliance.config import ConfigError, Settings, load
+from appliance.configfile import unknown_variables
+
+
+def run(path: str) -> int:
+    """Run until the node is told to stop; the exit status."""
+    settings = loaded(path)
+    if settings is None:
+        return status.CONFIGURATION
+    from appliance.app import run as run_node
+
+    return run_node(settings)
+
+
+def loaded(path: str) -> Settings | None:
+    """The settings at `path`, or None after the error was printed. Variables nobody reads are pointed out."""
+    try:
+        settings = load(path, os.environ)
+    except ConfigError as error:
+        print(f"codeq: {error}", file=sys.stderr)
+        return None
+    for name in unknown_variables(Settings, os.environ):
+        print(f"codeq: {name} is set but names no setting", file=sys.stderr)
+    return settings

@@ -1,0 +1,240 @@
+"""The settings of a node: what can be configured, its defaults and its limits.
+
+Owns the settings themselves, one frozen class per section of `codeq.yml`, and the rules between them. Reading YAML and
+naming the line of an error is `configfile`'s. Must not know what the settings are used for. A name here in snake_case
+is the same name in camelCase in the file, and in upper case with the path in front in the environment:
+`tasks.payloadBytesMax` is `CODEQ_TASKS_PAYLOAD_BYTES_MAX`. Relative paths count from the folder of the file.
+"""
+
+# ruff: noqa: RUF009 - `setting` and `section` return a dataclass field, like `dataclasses.field` itself
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from appliance.configfile import ConfigError, bind, section, setting
+
+__all__ = [
+    "Auth",
+    "Backoff",
+    "ConfigError",
+    "KeySource",
+    "Limits",
+    "Listen",
+    "Log",
+    "Settings",
+    "Store",
+    "Tasks",
+    "Tls",
+    "load",
+]
+
+KIB = 1_024
+MIB = 1_024 * KIB
+GIB = 1_024 * MIB
+DAY_SECONDS = 86_400
+YEAR_SECONDS = 366 * DAY_SECONDS
+
+BackoffPolicy = Literal["fixed", "linear", "exponential", "exp_full_jitter", "exp_equal_jitter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """One address to listen on, `host:port` (an IPv6 host in brackets). In the file a bare string means TLS."""
+
+    address: str = setting()
+    plaintext: bool = setting(default=False)
+
+    @property
+    def host(self) -> str:
+        """The host without brackets."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port; 0 lets the system choose."""
+        return int(self.address.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The server's certificate chain and its private key, both PEM files. Empty: no TLS."""
+
+    certificate: str = setting(default="", path=True)
+    key: str = setting(default="", path=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where the data lives. Below `free_floor_bytes` of free disk space creates are refused."""
+
+    directory: str = setting(default="/var/lib/codeq", path=True)
+    free_floor_bytes: int = setting(default=GIB, low=0, high=1_024 * GIB)
+    allow_remote_filesystem: bool = setting(default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where verifying keys come from: exactly one of `pem`, `secret`, `file`, `jwks_file`, `jwks_url`.
+
+    `algorithm` is needed for the first three (with HS256 a `file` holds the secret). A source that names no `kid` makes
+    a key that matches tokens with any. `allow_private` lets a URL use http and private or loopback addresses.
+    """
+
+    kid: str = setting(default="", length_max=128)
+    algorithm: Literal["", "RS256", "ES256", "EdDSA", "HS256"] = setting(default="")
+    pem: str = setting(default="", secret=True)
+    secret: str = setting(default="", secret=True)
+    file: str = setting(default="", path=True)
+    jwks_file: str = setting(default="", path=True)
+    jwks_url: str = setting(default="")
+    allow_private: bool = setting(default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Who may call. Producer and worker tokens have separate keys."""
+
+    producer: tuple[KeySource, ...] = setting(default=(), length_max=16)
+    worker: tuple[KeySource, ...] = setting(default=(), length_max=16)
+    issuer: str = setting(default="")
+    audience: str = setting(default="")
+    max_lifetime_days: int = setting(default=3_660, low=1, high=36_600)
+    skew_seconds: int = setting(default=60, low=0, high=600)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a task waits after a nack without a delay, or after a lease that expired."""
+
+    policy: BackoffPolicy = setting(default="exp_full_jitter")
+    base_seconds: int = setting(default=5, low=0, high=DAY_SECONDS)
+    cap_seconds: int = setting(default=900, low=0, high=YEAR_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """The rules of tasks. Payload and result share one limit."""
+
+    payload_bytes_max: int = setting(default=256 * KIB, low=1, high=2 * MIB)
+    max_attempts: int = setting(default=5, low=1, high=1_000)
+    backoff: Backoff = section(Backoff)
+    max_deliveries: int = setting(default=100, low=1, high=1_000_000)
+    retention_seconds: int = setting(default=DAY_SECONDS, low=0, high=10 * YEAR_SECONDS)
+    dead_letter_retention_seconds: int = setting(default=14 * DAY_SECONDS, low=0, high=10 * YEAR_SECONDS)
+    queues_per_tenant_max: int = setting(default=10_000, low=1, high=1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one node, one address and one tenant may occupy."""
+
+    connections: int = setting(default=10_000, low=1, high=1_000_000)
+    connections_per_address: int = setting(default=1_000, low=1, high=1_000_000)
+    body_bytes_max: int = setting(default=8 * MIB, low=64 * KIB, high=64 * MIB)
+    memory_bytes_max: int = setting(default=256 * MIB, low=16 * MIB, high=1_024 * GIB)
+    waiting_per_tenant: int = setting(default=10_000, low=1, high=1_000_000)
+    inbox_per_tenant: int = setting(default=10_000, low=1, high=1_000_000)
+    inbox_bytes_per_tenant: int = setting(default=64 * MIB, low=MIB, high=1_024 * GIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """How the node reports on standard error."""
+
+    format: Literal["json", "text"] = setting(default="json")
+    level: Literal["debug", "info", "warning", "error"] = setting(default="info")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a node."""
+
+    listen: tuple[Listen, ...] = setting(default=(Listen("0.0.0.0:8443"),), length_max=64, shorthand="address")
+    allow_plaintext: bool = setting(default=False)
+    tls: Tls = section(Tls)
+    store: Store = section(Store)
+    auth: Auth = section(Auth)
+    tasks: Tasks = section(Tasks)
+    limits: Limits = section(Limits)
+    log: Log = section(Log)
+    drain_seconds: int = setting(default=30, low=0, high=3_600)
+    source: str = field(default="", metadata={"internal": True})
+    """The file that these settings came from."""
+
+
+def load(path: str | Path, environ: Mapping[str, str]) -> Settings:
+    """The settings in the YAML file at `path`, with `CODEQ_…` of `environ` laid over it.
+
+    Raises `ConfigError`, which names the key and the line, also when the file can't be read.
+    """
+    settings, places = bind(Settings, Path(path), environ)
+    for key, message in _conflicts(settings):
+        raise places.error(key, message)
+    return settings
+
+
+def _conflicts(settings: Settings) -> list[tuple[str, str]]:
+    """What is wrong between settings that are each valid: pairs of key path and message."""
+    return [
+        *_listen_conflicts(settings),
+        *_key_conflicts("auth.producer", settings.auth.producer),
+        *_key_conflicts("auth.worker", settings.auth.worker),
+        *_size_conflicts(settings),
+    ]
+
+
+def _listen_conflicts(settings: Settings) -> list[tuple[str, str]]:
+    found = []
+    if not settings.listen:
+        found.append(("listen", "needs at least one address"))
+    for index, listen in enumerate(settings.listen):
+        host, colon, port = listen.address.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65_535):
+            found.append((f"listen[{index}]", 'must be "host:port", an IPv6 host in brackets'))
+        elif ":" in host and not (host.startswith("[") and host.endswith("]")):
+            found.append((f"listen[{index}]", "needs brackets around its IPv6 host"))
+        elif listen.plaintext and not settings.allow_plaintext:
+            found.append((f"listen[{index}]", "is plaintext, which needs allowPlaintext: true"))
+    if bool(settings.tls.certificate) != bool(settings.tls.key):
+        found.append(("tls", "needs both certificate and key"))
+    elif not settings.tls.certificate and not all(listen.plaintext for listen in settings.listen):
+        found.append(("tls", "needs a certificate and a key, because an address to listen on uses TLS"))
+    return found
+
+
+def _key_conflicts(key: str, sources: tuple[KeySource, ...]) -> list[tuple[str, str]]:
+    found = []
+    if not sources:
+        found.append((key, "needs at least one key"))
+    for index, source in enumerate(sources):
+        place = f"{key}[{index}]"
+        single = [source.pem, source.secret, source.file]
+        documents = [source.jwks_file, source.jwks_url]
+        if sum(map(bool, single + documents)) != 1:
+            found.append((place, "needs exactly one of pem, secret, file, jwksFile, jwksUrl"))
+        elif any(single) and not source.algorithm:
+            found.append((place, "needs an algorithm"))
+        elif any(documents) and (source.algorithm or source.kid):
+            found.append((place, "takes algorithm and kid from its JWKS document; they can't be set here"))
+        elif bool(source.secret) and source.algorithm != "HS256":
+            found.append((place, "has a secret, which needs algorithm HS256"))
+        elif bool(source.pem) and source.algorithm == "HS256":
+            found.append((place, "has a public key, which can't be used with HS256"))
+        elif source.jwks_url and not source.jwks_url.startswith(("https://", "http://")):
+            found.append((f"{place}.jwksUrl", "must begin with https://"))
+        elif source.jwks_url.startswith("http://") and not source.allow_private:
+            found.append((f"{place}.jwksUrl", "must begin with https:// (http needs allowPrivate: true)"))
+    return found
+
+
+def _size_conflicts(settings: Settings) -> list[tuple[str, str]]:
+    found = []
+    if settings.tasks.backoff.cap_seconds < settings.tasks.backoff.base_seconds:
+        found.append(("tasks.backoff.capSeconds", "must not be below baseSeconds"))
+    if settings.limits.body_bytes_max < settings.tasks.payload_bytes_max + 64 * KIB:
+        found.append(("limits.bodyBytesMax", "must exceed tasks.payloadBytesMax by at least 65536"))
+    if settings.limits.memory_bytes_max < 2 * settings.limits.body_bytes_max:
+        found.append(("limits.memoryBytesMax", "must be at least twice limits.bodyBytesMax"))
+    return found

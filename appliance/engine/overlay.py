@@ -1,0 +1,100 @@
+"""The overlay: what has been decided but is not yet durable, over what is in the store.
+
+Owns the numbering of groups and the merged view that decisions read through, newest group first. Must not know what a
+row means.
+"""
+
+from collections import deque
+from typing import Protocol
+
+from appliance.engine.group import Group
+
+
+class Reader(Protocol):
+    """What the state machine reads through. Contents come without their seal; a damaged row raises DamagedRow."""
+
+    def get(self, table: int, key: bytes) -> bytes | None:
+        """The content of one row, or None."""
+        ...
+
+    def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to `limit` rows with low <= key < high, in key order."""
+        ...
+
+    def release(self) -> None:
+        """End the snapshot that reads share; the next read begins a new one."""
+        ...
+
+
+_ABSENT = object()
+
+
+class Overlay:
+    """Groups that are not yet durable, over a store. It is a Reader itself."""
+
+    def __init__(self, store: Reader, first_number: int = 1) -> None:
+        self.store = store
+        self.open = Group(first_number)
+        self._waiting: deque[Group] = deque()
+        self._newest_first: tuple[Group, ...] = (self.open,)
+
+    @property
+    def undurable(self) -> int:
+        """How many closed groups wait to become durable."""
+        return len(self._waiting)
+
+    @property
+    def oldest_transitions(self) -> int:
+        """Transitions in the group that becomes durable next."""
+        return self._waiting[0].transitions if self._waiting else 0
+
+    def newest_written(self) -> Group | None:
+        """The newest group that holds any write and is not durable: what an answer derived from reads waits for."""
+        if self.open.has_writes:
+            return self.open
+        return self._waiting[-1] if self._waiting else None
+
+    def close(self) -> Group:
+        """Close the open group and begin the next; the closed one stays visible until `durable`."""
+        closed = self.open
+        self._waiting.append(closed)
+        self.open = Group(closed.number + 1)
+        self._newest_first = (self.open, *reversed(self._waiting))
+        return closed
+
+    def durable(self, number: int) -> Group:
+        """Drop the oldest waiting group, which must be `number`: the store holds it from now on."""
+        group = self._waiting.popleft()
+        assert group.number == number, f"group {number} became durable before group {group.number}"
+        self._newest_first = (self.open, *reversed(self._waiting))
+        self.store.release()
+        return group
+
+    def all_groups(self) -> list[Group]:
+        """Every group that is not durable, oldest first, the open one last."""
+        return [*self._waiting, self.open]
+
+    def get(self, table: int, key: bytes) -> bytes | None:
+        for group in self._newest_first:
+            content = group.tables[table].get(key, _ABSENT)
+            if content is not _ABSENT:
+                return content  # type: ignore[return-value]  # the sentinel is the only other type
+        return self.store.get(table, key)
+
+    def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        changed: dict[bytes, bytes | None] = {}
+        for group in self.all_groups():
+            changed.update(item for item in group.tables[table].items() if low <= item[0] < high)
+        if not changed:
+            return self.store.scan(table, low, high, limit)
+        # Every changed key may hide one stored row, so this many are enough to fill the limit.
+        rows = dict(self.store.scan(table, low, high, limit + len(changed)))
+        for key, content in changed.items():
+            if content is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = content
+        return sorted(rows.items())[:limit]
+
+    def release(self) -> None:
+        self.store.release()

@@ -1,0 +1,147 @@
+"""The rows of the store as values, their encoding, and the seal that guards them.
+
+Owns the structs behind `body`, `state`, `queue`, `idem` and `meta` and the CRC at the end of every row. Must not know
+how a task moves between states. Rows are msgpack arrays: a field added at the end with a default reads old rows.
+A struct is never changed in place once it has been written: every transition makes a new one.
+"""
+
+import zlib
+from typing import Final
+
+import msgspec
+
+from appliance.engine.tables import TABLE_COUNT
+
+SEAL_BYTES: Final = 4
+
+_SEEDS: Final = tuple(zlib.crc32(b"codeq table %d" % table) for table in range(TABLE_COUNT))
+_crc32 = zlib.crc32
+
+
+class DamagedRow(Exception):
+    """A row whose content is not what was written: it is reported and never served."""
+
+    def __init__(self, table: int, key: bytes, why: str) -> None:
+        super().__init__(f"damaged row in table {table}, key {key.hex()}: {why}")
+        self.table = table
+        self.key = key
+
+
+def seal(table: int, key: bytes, content: bytes) -> bytes:
+    """The row as it is stored: content, then the CRC32 over table, key and content."""
+    return content + _crc32(content, _crc32(key, _SEEDS[table])).to_bytes(4, "big")
+
+
+def seal_all(table: int, rows: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes]]:
+    """`(key, sealed row)` for every row that is not a delete, sorted by key: `seal` without a call for each."""
+    seed = _SEEDS[table]
+    sealed = [
+        (key, content + _crc32(content, _crc32(key, seed)).to_bytes(4, "big"))
+        for key, content in rows.items()
+        if content is not None
+    ]
+    sealed.sort()
+    return sealed
+
+
+def unseal(table: int, key: bytes, row: bytes) -> bytes:
+    """The content of a stored row; raises DamagedRow when the seal does not fit."""
+    content = row[:-4]
+    if len(row) < SEAL_BYTES or _crc32(content, _crc32(key, _SEEDS[table])).to_bytes(4, "big") != row[-4:]:
+        raise DamagedRow(table, key, "checksum does not match")
+    return content
+
+
+PENDING: Final = 0
+CLAIMED: Final = 1
+COMPLETED: Final = 2
+FAILED: Final = 3
+DLQ: Final = 4
+"""The statuses as `State.status` stores them. From COMPLETED on a task is terminal."""
+
+
+class Body(msgspec.Struct, array_like=True, gc=False):
+    """What never changes of a task. `payload` is the client's JSON, byte for byte; `created` is in milliseconds."""
+
+    command: str
+    payload: bytes
+    created: int
+    webhook: str = ""
+    key: str = ""
+    trace_parent: str = ""
+    trace_state: str = ""
+
+
+class State(msgspec.Struct, array_like=True, gc=False):
+    """What changes of a task. Times are wall-clock milliseconds, 0 means none.
+
+    A PENDING task stands in exactly one of `ready` and `due`; becoming due moves the index row and leaves this one
+    as it is. `subject` and `worker` name the owner of the lease, or of the last one once the task is terminal.
+    `lease_number` counts the leases and is never reset, so `(id, lease_number)` is a lease's identity; `deliveries`
+    counts them too but starts again with a requeue. `abandons` counts those in a row. `keyed` tells the sweep that
+    the body holds an idempotency key. `result` and `artifacts` are JSON as it came.
+    """
+
+    status: int
+    queue: bytes
+    priority: int
+    max_attempts: int
+    updated: int
+    run_at: int = 0
+    keyed: bool = False
+    attempts: int = 0
+    deliveries: int = 0
+    abandons: int = 0
+    subject: str = ""
+    worker: str = ""
+    lease_until: int = 0
+    lease_ms: int = 0
+    error: str = ""
+    completed: int = 0
+    cancelled: bool = False
+    result: bytes = b""
+    artifacts: bytes = b""
+    expires: int = 0
+    lease_number: int = 0
+    claimed: int = 0
+
+
+class Idem(msgspec.Struct, array_like=True, gc=False):
+    """The task that an idempotency key stands for, and the hash of the request that made it."""
+
+    id: bytes
+    request_hash: bytes
+
+
+class QueueRow(msgspec.Struct, array_like=True):
+    """A queue's counters: how many of its tasks are in each state, and how many were ever created and swept.
+
+    Invariant: created = ready + delayed + claimed + completed + failed + dlq + swept.
+    """
+
+    ready: int = 0
+    delayed: int = 0
+    claimed: int = 0
+    completed: int = 0
+    failed: int = 0
+    dlq: int = 0
+    created: int = 0
+    swept: int = 0
+
+
+class Mark(msgspec.Struct, array_like=True):
+    """The `meta` row that goes with every group: the newest id and the clock when the group was closed."""
+
+    last_id: bytes = bytes(16)
+    last_time: int = 0
+    next_tenant: int = 1
+
+
+_encode = msgspec.msgpack.Encoder().encode
+encode_row = _encode
+decode_body = msgspec.msgpack.Decoder(Body).decode
+decode_state = msgspec.msgpack.Decoder(State).decode
+decode_idem = msgspec.msgpack.Decoder(Idem).decode
+decode_queue = msgspec.msgpack.Decoder(QueueRow).decode
+decode_mark = msgspec.msgpack.Decoder(Mark).decode
+decode_number = msgspec.msgpack.Decoder(int).decode

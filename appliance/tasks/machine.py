@@ -1,0 +1,628 @@
+"""The state machine: one decision at a time, by the state table, into the open group.
+
+Owns every change of a task. Each operation reads all it needs before it writes the first row, so a damaged row refuses
+the operation whole. Sans-IO and single-threaded: time comes in with each call, chance from the `Random` it was
+given, rows through the reader. What it decides is visible to the next decision at once and to nobody else until its
+group is durable. It must not know who asked over which protocol, nor how a group becomes durable.
+
+When a group fails, the whole object is thrown away and built anew from the store: nothing in here survives on its own.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple
+
+from appliance import errors
+from appliance.engine.group import Group
+from appliance.engine.overlay import Overlay
+from appliance.engine.rows import (
+    CLAIMED,
+    COMPLETED,
+    DLQ,
+    FAILED,
+    PENDING,
+    Body,
+    DamagedRow,
+    Idem,
+    Mark,
+    State,
+    decode_body,
+    decode_idem,
+    decode_mark,
+    decode_state,
+    encode_row,
+)
+from appliance.engine.tables import (
+    BODY,
+    DUE,
+    EXPIRE,
+    IDEM,
+    LEASE,
+    META,
+    QUEUE_BYTES,
+    READY,
+    STATE,
+    idem_key,
+    ready_key,
+    time_key,
+)
+from appliance.errors import Problem
+from appliance.tasks import table
+from appliance.tasks.backoff import abandon_delay_ms, backoff_ms
+from appliance.tasks.deadlines import Deadlines
+from appliance.tasks.hot import Hot
+from appliance.tasks.ids import Ids, id_time_ms
+from appliance.tasks.lines import Waiter, Waits
+from appliance.tasks.model import (
+    Abandon,
+    Cancel,
+    Claim,
+    Created,
+    Extended,
+    Finish,
+    Heartbeat,
+    Nack,
+    NewTask,
+    OwnerAction,
+    Record,
+    Requeue,
+    Returned,
+    Task,
+)
+from appliance.tasks.queues import Queue, Registry
+from appliance.tasks.settings import TaskSettings
+from appliance.tasks.states import claimed, ended, repeats, replaced, requeued, returned
+from appliance.tasks.table import EDGES, TABLE, Edge
+
+MARK_KEY: Final = b"mark"
+LEASE_EXPIRED: Final = "lease expired"
+NACKED: Final = "nacked without a reason"
+CANCELLED_ERROR: Final = "cancelled"
+
+_STATUS_OF: Final = {
+    table.READY: PENDING,
+    table.DELAYED: PENDING,
+    table.CLAIMED: CLAIMED,
+    table.COMPLETED: COMPLETED,
+    table.FAILED: FAILED,
+    table.DLQ: DLQ,
+}
+_STATE_OF: Final = {CLAIMED: table.CLAIMED, COMPLETED: table.COMPLETED, FAILED: table.FAILED, DLQ: table.DLQ}
+_CREATE_NOW: Final = TABLE[table.ABSENT, table.CREATE, table.AT_ONCE]
+_CREATE_LATER: Final = TABLE[table.ABSENT, table.CREATE, table.LATER]
+_CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
+
+_REFUSALS: Final = {
+    edge.number: Problem(edge.refusal, table.REFUSAL_MESSAGES[edge.refusal]) for edge in EDGES if edge.refusal
+}
+
+
+def _ignore(_ms: float) -> None:
+    """Nobody measures."""
+
+
+class Timings(NamedTuple):
+    """Where durations go, in milliseconds."""
+
+    waited: Callable[[float], None] = _ignore
+    """A task was claimed so long after it was created."""
+    ran: Callable[[float], None] = _ignore
+    """A task was finished so long after it was claimed."""
+    lived: Callable[[float], None] = _ignore
+    """A task was finished so long after it was created."""
+
+
+class Tasks:
+    """The tasks of one shard."""
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        settings: TaskSettings,
+        rng: Random,
+        *,
+        on_damage: Callable[[DamagedRow], None],
+        shard: int = 0,
+        timings: Timings | None = None,
+    ) -> None:
+        """`on_damage` hears of a task that is passed over because its rows are not what was written."""
+        self.overlay = overlay
+        self.settings = settings
+        self.edges = [0] * len(EDGES)
+        self.accepts_creates = True
+        self.waits = Waits()
+        self.woken: dict[Queue, None] = {}
+        """Queues that have both ready tasks and somebody waiting, in the order in which that came about."""
+        self.low_windows: dict[Queue, None] = {}
+        """Queues whose window should be refilled from the store when there is time."""
+        self._rng = rng
+        self._on_damage = on_damage
+        self._timings = timings or Timings()
+        row = overlay.get(META, MARK_KEY)
+        self.mark = decode_mark(row) if row is not None else Mark()
+        self._ids = Ids(self.mark.last_id, shard, rng.getrandbits(32))
+        self._hot = Hot(settings.hot_bytes_max)
+        self.registry = Registry(
+            overlay, self.mark.next_tenant, settings.window_keys_max, settings.queues_per_tenant_max
+        )
+        self.leases = Deadlines(LEASE, settings.window_keys_max)
+        self.delays = Deadlines(DUE, settings.window_keys_max)
+        self.retention = Deadlines(EXPIRE, settings.window_keys_max)
+        self._timed = {
+            table.DELAYED: (DUE, self.delays),
+            table.CLAIMED: (LEASE, self.leases),
+            table.COMPLETED: (EXPIRE, self.retention),
+            table.FAILED: (EXPIRE, self.retention),
+            table.DLQ: (EXPIRE, self.retention),
+        }
+        """For the states whose place in the indexes is a moment: which index, and its timers."""
+        for tenant in self.registry.by_number.values():
+            for deadlines in (self.leases, self.delays, self.retention):
+                deadlines.load(overlay, tenant)
+
+    # Creating.
+
+    def create(self, now: int, tenant_name: str, new: NewTask) -> Created | Problem:
+        """Make a task, or find the one that the same key made before."""
+        registry = self.registry
+        group = self.overlay.open
+        tenant = registry.tenants.get(tenant_name) or registry.tenant(tenant_name)
+        queue = tenant.queues.get(new.command)
+        if new.key and queue is not None:
+            row = self.overlay.get(IDEM, idem_key(queue.prefix, new.key))
+            if row is not None:
+                return self._replay(decode_idem(row), new)
+        if not self.accepts_creates:
+            return errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
+        if queue is None:
+            try:
+                queue = registry.queue(group, tenant, new.command)
+            except Problem as problem:
+                return problem
+        run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
+        edge = _CREATE_LATER if run_at > now else _CREATE_NOW
+        task_id = self._ids.next(now)
+        body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
+        state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
+        # No later decision of this group can delete these: nobody knows the id before the group is durable.
+        group.put(BODY, task_id, encode_row(body))
+        if new.key:
+            group.put(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
+        queue.created += 1
+        self._hot.add(task_id, state, body)
+        self._move(edge, queue, task_id, state.priority, 0, run_at, state)
+        return Created(Task(task_id, body, state))
+
+    def _replay(self, idem: Idem, new: NewTask) -> Created | Problem:
+        task = self.task(idem.id)
+        assert task is not None, "an idempotency row without its task"
+        same = idem.request_hash == new.request_hash
+        edge = TABLE[self._position(task.id, task.state), table.CREATE, table.SAME if same else table.OTHER]
+        return self._refuse(edge) or Created(task, replayed=True)
+
+    # Claiming.
+
+    def claim(self, now: int, claim: Claim) -> list[Task]:
+        """Lease up to `count` tasks to the caller: highest priority first, then oldest, over all of its queues."""
+        tenant = self.registry.tenants.get(claim.tenant)
+        tasks: list[Task] = []
+        if tenant is None:
+            return tasks
+        overlay = self.overlay
+        queues: list[Queue] | None = None
+        if claim.commands is not None:
+            queues = [queue for command in claim.commands if (queue := tenant.queues.get(command)) is not None]
+        while len(tasks) < claim.count:
+            first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
+            if first is None:
+                break
+            try:
+                task = self._deliver(now, first, first.window.pop(), claim)
+            except DamagedRow as damage:
+                # The tasks leased so far in this claim must reach their worker, so this one is only passed over.
+                self._on_damage(damage)
+                continue
+            if first.window.wants_refill:
+                self.low_windows[first] = None
+            if task is not None:
+                tasks.append(task)
+        return tasks
+
+    def _smallest_head(self, queues: list[Queue]) -> Queue | None:
+        best, best_suffix = None, b""
+        for queue in queues:
+            head = queue.window.head(self.overlay)
+            if head is not None and (best is None or head[QUEUE_BYTES:] < best_suffix):
+                best, best_suffix = queue, head[QUEUE_BYTES:]
+        return best
+
+    def _deliver(self, now: int, queue: Queue, key: bytes, claim: Claim) -> Task | None:
+        task_id = key[QUEUE_BYTES + 1 :]
+        task = self.task(task_id)
+        if task is None or task.state.status != PENDING:
+            return None  # left the queue by another way, and its key stayed in the window
+        body = task.body
+        state = claimed(_CLAIM, task.state, now, claim)
+        self._hot.claimed(task_id, state)
+        self._move(_CLAIM, queue, task_id, state.priority, 0, state.lease_until, state)
+        self._timings.waited(now - body.created)
+        return Task(task_id, body, state)
+
+    def wait(self, now: int, claim: Claim) -> None:
+        """Put a claim that found nothing into the lines of its queues, until its deadline."""
+        deadline = claim.deadline or now + claim.wait_ms
+        waiter = self.waits.add(claim, deadline)
+        tenant = self.registry.tenant(claim.tenant)
+        if claim.commands is None:
+            tenant.anyone.join(waiter)
+        else:
+            for command in claim.commands:
+                tenant.line(command).join(waiter)
+
+    def next_waiter(self, queue: Queue) -> Waiter | None:
+        """Who has waited longest for a task of this queue."""
+        named, anyone = queue.line.first(), queue.tenant.anyone.first()
+        if named is None or (anyone is not None and anyone.number < named.number):
+            return anyone
+        return named
+
+    # What the owner of a lease does.
+
+    def heartbeat(self, now: int, action: Heartbeat) -> Extended | Problem:
+        """Set the lease's end to now + extend, never earlier than it is."""
+        found = self._judge(now, action, table.HEARTBEAT)
+        if isinstance(found, Problem):
+            return found
+        old, queue = found, self.registry.by_prefix[found.queue]
+        until = max(old.lease_until, now + action.extend_ms)
+        state = replaced(old, updated=now, lease_until=until, lease_ms=max(old.lease_ms, action.extend_ms))
+        self._hot.update(action.id, state)
+        edge = TABLE[table.CLAIMED, table.HEARTBEAT, table.PLAIN]
+        self._move(edge, queue, action.id, old.priority, old.lease_until, until, state)
+        return Extended(until)
+
+    def finish(self, now: int, action: Finish, same_json: Callable[[bytes, bytes], bool]) -> Record | Problem:
+        """Record the result. `same_json` compares two JSON texts as values, for the repeat of a recorded result."""
+        event = table.COMPLETE if action.completed else table.FAIL
+        found = self._judge(now, action, event, same_json)
+        if isinstance(found, Problem):
+            return found
+        old = found
+        if old.status >= COMPLETED:
+            return Record(action.id, old)
+        queue = self.registry.by_prefix[old.queue]
+        self._timings.ran(now - old.claimed)
+        edge = TABLE[table.CLAIMED, event, table.PLAIN]
+        expires = now + self.settings.retention_ms
+        state = ended(_STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
+        self._end(edge, now, queue, action.id, old.lease_until, state)
+        return Record(action.id, state)
+
+    def nack(self, now: int, action: Nack) -> Returned | Problem:
+        """Give the task back for another attempt after a delay, or to the dead letters when no attempt is left."""
+        found = self._judge(now, action, table.NACK)
+        if isinstance(found, Problem):
+            return found
+        old, queue = found, self.registry.by_prefix[found.queue]
+        if self._spent(old):
+            self._bury(TABLE[table.CLAIMED, table.NACK, table.SPENT], now, queue, action.id, old, action.reason or NACKED)
+            return Returned(True, 0, old.attempts)
+        if action.delay_ms is None:
+            delay = backoff_ms(self.settings, old.attempts, self._rng)
+        else:
+            delay = min(action.delay_ms, self.settings.backoff_cap_ms)
+        self._return(table.NACK, now, queue, action.id, old, delay, error=action.reason or old.error)
+        return Returned(False, delay, old.attempts)
+
+    def abandon(self, now: int, action: Abandon) -> Returned | Problem:
+        """Give the task back as if it had not been claimed; past the bound of deliveries it is a dead letter."""
+        found = self._judge(now, action, table.ABANDON)
+        if isinstance(found, Problem):
+            return found
+        old, queue = found, self.registry.by_prefix[found.queue]
+        if old.deliveries >= self._deliveries_max(old):
+            reason = f"abandoned at delivery {old.deliveries}"
+            self._bury(TABLE[table.CLAIMED, table.ABANDON, table.SPENT], now, queue, action.id, old, reason)
+            return Returned(True, 0, old.attempts)
+        if action.undelivered:
+            edge = TABLE[table.CLAIMED, table.ABANDON, table.UNDELIVERED]
+            state = returned(edge, old, now, 0, old.abandons, old.error)
+            self._hot.update(action.id, state)
+            self._move(edge, queue, action.id, old.priority, old.lease_until, 0, state)
+            return Returned(False, 0, state.attempts)
+        abandons = old.abandons + 1
+        delay = abandon_delay_ms(self.settings, abandons)
+        state = self._return(table.ABANDON, now, queue, action.id, old, delay, abandons=abandons)
+        return Returned(False, delay, state.attempts)
+
+    # What time does.
+
+    def lease_ended(self, now: int, key: bytes) -> None:
+        """A key of `lease` is due: the task is delayed by the backoff, or becomes a dead letter."""
+        task_id = key[12:]
+        state = self._state(task_id)
+        if state is None or state.status != CLAIMED or time_key(state.queue, state.lease_until, task_id) != key:
+            return  # finished or extended meanwhile
+        self._expire(now, task_id, state)
+
+    def became_due(self, now: int, key: bytes) -> None:
+        """A key of `due` is due: the task becomes claimable and keeps its place."""
+        task_id = key[12:]
+        state = self._state(task_id)
+        if (
+            state is None
+            or state.status != PENDING
+            or time_key(state.queue, state.run_at, task_id) != key
+            or self.overlay.get(DUE, key) is None
+        ):
+            return
+        edge = TABLE[table.DELAYED, table.DUE, table.PLAIN]
+        self._move(edge, self.registry.by_prefix[state.queue], task_id, state.priority, state.run_at, 0, None)
+
+    def sweep(self, now: int, key: bytes) -> None:
+        """A key of `expire` is due: the task and its idempotency key are forgotten."""
+        task_id = key[12:]
+        state = self._state(task_id)
+        if state is None or state.status < COMPLETED or state.expires > now:
+            return
+        if time_key(state.queue, state.expires, task_id) != key:
+            return
+        queue = self.registry.by_prefix[state.queue]
+        group = self.overlay.open
+        if state.keyed:
+            body = self.overlay.get(BODY, task_id)
+            assert body is not None, "a state without its body"
+            group.delete(IDEM, idem_key(queue.prefix, decode_body(body).key))
+        group.delete(BODY, task_id)
+        group.delete(STATE, task_id)
+        queue.swept += 1
+        self._hot.drop(task_id)
+        edge = TABLE[_STATE_OF[state.status], table.SWEEP, table.PLAIN]
+        self._move(edge, queue, task_id, state.priority, state.expires, 0, None)
+
+    def shorten(self, now: int, table_number: int, key: bytes) -> None:
+        """After a clock that went back: a lease or a retry delay ends no later than its own length from now."""
+        task_id = key[12:]
+        state = self._state(task_id)
+        if state is None:
+            return
+        if table_number == LEASE and state.status == CLAIMED and state.lease_until > now + state.lease_ms:
+            edge = TABLE[table.CLAIMED, table.REBASE, table.PLAIN]
+            left, entered = state.lease_until, now + state.lease_ms
+            new = replaced(state, updated=now, lease_until=entered)
+        elif (
+            table_number == DUE
+            and state.lease_number  # only delays that the system chose: a client's own runAt is a date and stays
+            and state.run_at > now + self.settings.backoff_cap_ms
+            and self._position(task_id, state) == table.DELAYED
+        ):
+            edge = TABLE[table.DELAYED, table.REBASE, table.PLAIN]
+            left, entered = state.run_at, now + self.settings.backoff_cap_ms
+            new = replaced(state, updated=now, run_at=entered)
+        else:
+            return
+        self._hot.update(task_id, new)
+        self._move(edge, self.registry.by_prefix[state.queue], task_id, state.priority, left, entered, new)
+
+    # What operators do.
+
+    def cancel(self, now: int, action: Cancel) -> Record | Problem:
+        """End a task that is not terminal."""
+        state = self._own_state(action.tenant, action.id)
+        if state is None:
+            return self._refuse(TABLE[table.ABSENT, table.CANCEL, table.PLAIN]) or _unreachable()
+        edge = TABLE[self._position(action.id, state), table.CANCEL, table.PLAIN]
+        refusal = self._refuse(edge)
+        if refusal is not None:
+            return refusal
+        new = ended(FAILED, state, now, now + self.settings.retention_ms, CANCELLED_ERROR, cancelled=True)
+        left = state.lease_until if state.status == CLAIMED else state.run_at
+        self._end(edge, now, self.registry.by_prefix[state.queue], action.id, left, new)
+        return Record(action.id, new)
+
+    def requeue(self, now: int, action: Requeue) -> Task | Problem:
+        """Give a dead letter another life: its attempts and deliveries start again, its id and place stay."""
+        state = self._own_state(action.tenant, action.id)
+        if state is None:
+            return self._refuse(TABLE[table.ABSENT, table.REQUEUE, table.PLAIN]) or _unreachable()
+        edge = TABLE[self._position(action.id, state), table.REQUEUE, table.PLAIN]
+        refusal = self._refuse(edge)
+        if refusal is not None:
+            return refusal
+        new = requeued(state, now)
+        self._hot.update(action.id, new)
+        self._move(edge, self.registry.by_prefix[state.queue], action.id, new.priority, state.expires, 0, new)
+        task = self.task(action.id)
+        assert task is not None
+        return task
+
+    # Closing a group.
+
+    def close_group(self, now: int) -> None:
+        """Write what goes with every group: the counters it touched, and the mark of ids and time."""
+        group = self.overlay.open
+        self.registry.write_dirty(group)
+        self.mark = Mark(self._ids.last, now, self.registry.next_tenant)
+        group.put(META, MARK_KEY, encode_row(self.mark))
+
+    # Reading through the overlay.
+
+    def task(self, task_id: bytes) -> Task | None:
+        """The task as decided so far."""
+        entry = self._hot.get(task_id)
+        if entry is not None and entry[1] is not None:
+            return Task(task_id, entry[1], entry[0])
+        state = entry[0] if entry is not None else self._state(task_id)
+        if state is None:
+            return None
+        body = self.overlay.get(BODY, task_id)
+        assert body is not None, "a state without its body"
+        return Task(task_id, decode_body(body), state)
+
+    def _state(self, task_id: bytes) -> State | None:
+        entry = self._hot.get(task_id)
+        if entry is not None:
+            return entry[0]
+        row = self.overlay.get(STATE, task_id)
+        return decode_state(row) if row is not None else None
+
+    def _own_state(self, tenant_name: str, task_id: bytes) -> State | None:
+        tenant = self.registry.tenants.get(tenant_name)
+        state = self._state(task_id)
+        if tenant is None or state is None or state.queue[:4] != tenant.prefix:
+            return None
+        return state
+
+    def _position(self, task_id: bytes, state: State) -> str:
+        """The task's state in the table's words; only a pending one needs a look at where it stands."""
+        if state.status != PENDING:
+            return _STATE_OF[state.status]
+        if state.run_at and self.overlay.get(DUE, time_key(state.queue, state.run_at, task_id)) is not None:
+            return table.DELAYED
+        return table.READY
+
+    # Judging.
+
+    def _judge(
+        self, now: int, action: OwnerAction, event: str, same_json: Callable[[bytes, bytes], bool] | None = None
+    ) -> State | Problem:
+        """The state of the claimed task that this action may change, or its refusal.
+
+        Only the repeat of a recorded result gets a terminal state.
+        """
+        state = self._own_state(action.tenant, action.id)
+        if state is not None and state.status == CLAIMED and state.lease_until <= now:
+            edge = TABLE[table.CLAIMED, event, table.OVERDUE]
+            self.edges[edge.number] += 1
+            self._expire(now, action.id, state)
+            state = self._own_state(action.tenant, action.id)
+        if state is None:
+            return self._refuse(TABLE[table.ABSENT, event, table.PLAIN]) or _unreachable()
+        guard = self._guard(state, action, same_json)
+        if guard == table.PLAIN:
+            return state
+        edge = TABLE[self._position(action.id, state), event, guard]
+        return self._refuse(edge) or state
+
+    def _guard(self, state: State, action: OwnerAction, same_json: Callable[[bytes, bytes], bool] | None = None) -> str:
+        """The contract's order of judgement for owner actions, after 404."""
+        owns = state.subject == action.subject and not (
+            action.worker and state.worker and action.worker != state.worker
+        )
+        if state.status >= COMPLETED:
+            if not owns or not state.lease_number:
+                return table.STRANGER
+            if state.cancelled:
+                return table.WITHDRAWN
+            if same_json is not None and isinstance(action, Finish) and repeats(state, action, same_json):
+                return table.REPEAT
+            return table.LAST_OWNER
+        if state.status == PENDING:
+            return table.UNLEASED if action.lease is None else table.LEASED
+        if not owns:
+            return table.STRANGER
+        if action.lease is not None and action.lease != state.lease_number:
+            return table.STALE
+        return table.PLAIN
+
+    def _refuse(self, edge: Edge) -> Problem | None:
+        """Count an edge that moves nothing; its refusal, or None where it only repeats an answer."""
+        self.edges[edge.number] += 1
+        return _REFUSALS.get(edge.number)
+
+    def _spent(self, state: State) -> bool:
+        return state.attempts >= state.max_attempts or state.deliveries >= self._deliveries_max(state)
+
+    def _deliveries_max(self, state: State) -> int:
+        return max(self.settings.max_deliveries, 2 * state.max_attempts)
+
+    # Moving.
+
+    def _expire(self, now: int, task_id: bytes, old: State) -> None:
+        queue = self.registry.by_prefix[old.queue]
+        if self._spent(old):
+            edge = TABLE[table.CLAIMED, table.EXPIRE, table.SPENT]
+            self._bury(edge, now, queue, task_id, old, LEASE_EXPIRED)
+        else:
+            delay = backoff_ms(self.settings, old.attempts, self._rng)
+            self._return(table.EXPIRE, now, queue, task_id, old, delay, error=LEASE_EXPIRED)
+
+    def _return(
+        self,
+        event: str,
+        now: int,
+        queue: Queue,
+        task_id: bytes,
+        old: State,
+        delay_ms: int,
+        *,
+        abandons: int = 0,
+        error: str = "",
+    ) -> State:
+        edge = TABLE[table.CLAIMED, event, table.LATER if delay_ms else table.AT_ONCE]
+        run_at = now + delay_ms if delay_ms else 0
+        state = returned(edge, old, now, run_at, abandons, error or old.error)
+        self._hot.update(task_id, state)
+        self._move(edge, queue, task_id, old.priority, old.lease_until, run_at, state)
+        return state
+
+    def _bury(self, edge: Edge, now: int, queue: Queue, task_id: bytes, old: State, reason: str) -> None:
+        """A claimed task becomes a dead letter."""
+        state = ended(DLQ, old, now, now + self.settings.dead_retention_ms, reason)
+        self._end(edge, now, queue, task_id, old.lease_until, state)
+
+    def _end(self, edge: Edge, now: int, queue: Queue, task_id: bytes, left_at: int, state: State) -> None:
+        self._timings.lived(now - id_time_ms(task_id))
+        self._hot.drop(task_id)
+        self._move(edge, queue, task_id, state.priority, left_at, state.expires, state)
+        self.overlay.open.finished.append(task_id)
+
+    def _move(
+        self,
+        edge: Edge,
+        queue: Queue,
+        task_id: bytes,
+        priority: int,
+        left_at: int,
+        entered_at: int,
+        state: State | None,
+    ) -> None:
+        """Take an edge: its index rows, the state row, the counters, and who has to hear of it.
+
+        `left_at` and `entered_at` are the moments (ms) under which the states before and after are indexed, where
+        they are; `state` is None where the row stays as it is or is deleted by the caller.
+        """
+        group = self.overlay.open
+        counts = queue.counts
+        self.edges[edge.number] += 1
+        group.transitions += 1
+        self.registry.dirty[queue] = None
+        leaving, entering = edge.state, edge.next
+        if leaving == table.READY:
+            counts[leaving] -= 1
+            group.delete(READY, ready_key(queue.prefix, priority, task_id))
+        elif leaving != table.ABSENT:
+            counts[leaving] -= 1
+            group.delete(self._timed[leaving][0], time_key(queue.prefix, left_at, task_id))
+        if state is not None:
+            group.put(STATE, task_id, encode_row(state))
+        if entering == table.READY:
+            counts[entering] += 1
+            self._enter_ready(group, queue, ready_key(queue.prefix, priority, task_id))
+        elif entering != table.ABSENT:
+            counts[entering] += 1
+            index, deadlines = self._timed[entering]
+            key = time_key(queue.prefix, entered_at, task_id)
+            group.put_new(index, key, b"")
+            deadlines.push(key)
+
+    def _enter_ready(self, group: Group, queue: Queue, key: bytes) -> None:
+        group.put_new(READY, key, b"")
+        if queue.window.push(key):
+            queue.tenant.head_changed(queue, key)
+        if queue.line or queue.tenant.anyone:
+            self.woken[queue] = None
+
+
+def _unreachable() -> Problem:
+    raise AssertionError("the table has no refusal where one is needed")

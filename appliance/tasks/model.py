@@ -1,0 +1,220 @@
+"""Operations that clients ask for and outcomes that they get: the vocabulary between the fronts and the state machine.
+
+Owns plain values only. Times are wall-clock milliseconds. An operation's `sink` is called exactly once with its
+outcome, when that outcome is durable; a `Problem` is an outcome like any other. Outcomes are snapshots and never
+change.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, Body, State
+from appliance.errors import Problem
+
+STATUS_NAMES: Final = {
+    PENDING: "PENDING",
+    CLAIMED: "CLAIMED",
+    COMPLETED: "COMPLETED",
+    FAILED: "FAILED",
+    DLQ: "DLQ",
+}
+
+Sink = Callable[[Any], None]
+
+NO_LEASE: Final = None
+"""A caller that named no lease."""
+
+
+class Task(msgspec.Struct, gc=False):
+    """A task as it was at one moment."""
+
+    id: bytes
+    body: Body
+    state: State
+
+
+class NewTask(msgspec.Struct, gc=False):
+    """What a client asks to create. `run_at` (ms) beats `delay_ms`; 0 means none.
+
+    `request_hash` covers what the contract compares of two requests with one key; it is empty without a key.
+    """
+
+    command: str
+    payload: bytes
+    priority: int = 0
+    max_attempts: int = 5
+    webhook: str = ""
+    key: str = ""
+    run_at: int = 0
+    delay_ms: int = 0
+    trace_parent: str = ""
+    trace_state: str = ""
+    request_hash: bytes = b""
+
+
+class Operation(msgspec.Struct, gc=False):
+    """What every operation carries: the tenant it is confined to and whom to tell."""
+
+    tenant: str
+    sink: Sink
+
+    @property
+    def cost(self) -> int:
+        """How many transitions this may take: batches must fit a group whole."""
+        return 1
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it holds while it waits."""
+        return 512
+
+
+class Create(Operation, gc=False):
+    """Outcome: Created or Problem."""
+
+    task: NewTask
+
+    @property
+    def size_bytes(self) -> int:
+        return 512 + len(self.task.payload)
+
+
+class CreateBatch(Operation, gc=False):
+    """Outcome: a list with Created or Problem for each item, in order. Items that are Problems already pass through.
+
+    The valid items are one commit.
+    """
+
+    tasks: list[NewTask | Problem]
+
+    @property
+    def cost(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(512 + (0 if isinstance(task, Problem) else len(task.payload)) for task in self.tasks)
+
+
+class Claim(Operation, gc=False):
+    """Outcome: Claimed (with no tasks where none was there in time) or Problem.
+
+    `commands` None means every queue of the tenant. `wait_ms` is how long to wait for work from the decision on;
+    `deadline` is set by the state machine when the waiting begins. `gone` is set when the caller has left.
+    """
+
+    subject: str
+    worker: str
+    commands: tuple[str, ...] | None
+    lease_ms: int
+    count: int = 1
+    wait_ms: int = 0
+    deadline: int = 0
+    gone: bool = False
+
+    @property
+    def cost(self) -> int:
+        return self.count
+
+
+class OwnerAction(Operation, gc=False):
+    """An action on a claimed task. `worker` "" and `lease` None mean that the caller named none."""
+
+    id: bytes
+    subject: str
+    worker: str
+    lease: int | None
+
+
+class Heartbeat(OwnerAction, gc=False):
+    """Outcome: Extended or Problem."""
+
+    extend_ms: int
+
+
+class Nack(OwnerAction, gc=False):
+    """Outcome: Returned or Problem. `delay_ms` None means the queue's backoff."""
+
+    delay_ms: int | None
+    reason: str
+
+
+class Abandon(OwnerAction, gc=False):
+    """Outcome: Returned or Problem. `undelivered`: the claim's answer never reached its caller."""
+
+    undelivered: bool = False
+
+
+class Finish(OwnerAction, gc=False):
+    """Outcome: Record or Problem. `result` and `artifacts` are JSON as it came."""
+
+    completed: bool
+    result: bytes
+    error: str
+    artifacts: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return 512 + len(self.result) + len(self.artifacts)
+
+
+class FinishBatch(Operation, gc=False):
+    """Outcome: a list with Record or Problem for each item, in order; one commit."""
+
+    items: list[Finish | Problem]
+
+    @property
+    def cost(self) -> int:
+        return len(self.items)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(512 + (0 if isinstance(item, Problem) else len(item.result)) for item in self.items)
+
+
+class Cancel(Operation, gc=False):
+    """An operator ends a task that is not terminal. Outcome: Record or Problem."""
+
+    id: bytes
+
+
+class Requeue(Operation, gc=False):
+    """An operator gives a dead letter another life under its old id. Outcome: Task or Problem."""
+
+    id: bytes
+
+
+class Created(msgspec.Struct, gc=False):
+    """The task; `replayed` when an earlier request with the same key made it."""
+
+    task: Task
+    replayed: bool = False
+
+
+class Claimed(msgspec.Struct, gc=False):
+    """The tasks that were leased to the caller, in order; empty when none was there in time."""
+
+    tasks: list[Task]
+
+
+class Record(msgspec.Struct, gc=False):
+    """The recorded end of a task."""
+
+    id: bytes
+    state: State
+
+
+class Extended(msgspec.Struct, gc=False):
+    """The lease now ends at `lease_until`."""
+
+    lease_until: int
+
+
+class Returned(msgspec.Struct, gc=False):
+    """The task went back to its queue after `delay_ms`, or to the dead letters."""
+
+    dead: bool
+    delay_ms: int
+    attempts: int

@@ -1,0 +1,197 @@
+"""Tenants and queues in memory: names and numbers, counters, windows, and heads.
+
+Owns what is kept per tenant and per queue, and its rows in `name` and `queue`. Counters change by transition and are
+written once per group. Knows no operation.
+"""
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final
+
+from appliance.engine.group import Group
+from appliance.engine.overlay import Reader
+from appliance.engine.rows import QueueRow, decode_number, decode_queue, encode_row
+from appliance.engine.tables import (
+    NAME,
+    QUEUE,
+    QUEUE_BYTES,
+    READY,
+    command_name_key,
+    queue_prefix,
+    tenant_name_key,
+    tenant_prefix,
+)
+from appliance.errors import invalid
+from appliance.tasks import table
+from appliance.tasks.lines import Line
+from appliance.tasks.window import Window
+
+_SCAN_ROWS: Final = 1000
+_HEADS_SLACK: Final = 64
+
+COUNTED_STATES: Final = (
+    table.READY,
+    table.DELAYED,
+    table.CLAIMED,
+    table.COMPLETED,
+    table.FAILED,
+    table.DLQ,
+)
+
+
+class Queue:
+    """One queue: `(tenant, command)`. `counts` are by state name; `window` is the head of its ready tasks."""
+
+    __slots__ = ("command", "counts", "created", "line", "prefix", "swept", "tenant", "window")
+
+    def __init__(self, tenant: "Tenant", command: str, prefix: bytes, row: QueueRow, window_keys: int) -> None:
+        self.tenant = tenant
+        self.command = command
+        self.prefix = prefix
+        self.counts = {state: getattr(row, state) for state in COUNTED_STATES}
+        self.created = row.created
+        self.swept = row.swept
+        self.window = Window(READY, prefix, window_keys, empty=row.ready == 0)
+        self.line = tenant.line(command)
+
+    def row(self) -> bytes:
+        """The counters as they are stored."""
+        return encode_row(QueueRow(**self.counts, created=self.created, swept=self.swept))
+
+
+class Tenant:
+    """One tenant. `number` is 0 until its first task was created."""
+
+    __slots__ = ("_heads", "_lines", "anyone", "name", "number", "prefix", "queues")
+
+    def __init__(self, name: str, number: int = 0) -> None:
+        self.name = name
+        self.number = number
+        self.prefix = tenant_prefix(number)
+        self.queues: dict[str, Queue] = {}
+        self.anyone = Line()
+        self._lines: dict[str, Line] = {}
+        self._heads: list[tuple[bytes, bytes, Queue]] | None = None
+
+    def line(self, command: str) -> Line:
+        """The line for one command, which may have no queue yet."""
+        line = self._lines.get(command)
+        if line is None:
+            if len(self._lines) > 2 * len(self.queues) + _HEADS_SLACK:
+                # Lines for commands without a queue come from claims; drop those in which nobody stands.
+                self._lines = {
+                    name: kept for name, kept in self._lines.items() if name in self.queues or kept.first() is not None
+                }
+            line = self._lines[command] = Line()
+        return line
+
+    def head_changed(self, queue: Queue, key: bytes) -> None:
+        """`key` is the new head of this queue's window."""
+        heads = self._heads
+        if heads is not None:
+            heappush(heads, (key[QUEUE_BYTES:], queue.prefix, queue))
+            if len(heads) > 2 * len(self.queues) + _HEADS_SLACK:
+                self._heads = None
+
+    def first_queue(self, reader: Reader) -> Queue | None:
+        """The queue whose head comes first among all of this tenant's, or None where all are empty.
+
+        The heap's entries are lower bounds: one that is out of date is corrected when it comes to the top. It is
+        built when first asked for, so that tenants whose workers name their commands never pay for it.
+        """
+        if self._heads is None:
+            self._heads = [
+                (head[QUEUE_BYTES:], queue.prefix, queue)
+                for queue in self.queues.values()
+                if (head := queue.window.head(reader)) is not None
+            ]
+            heapify(self._heads)
+        heads = self._heads
+        while heads:
+            entry, _, queue = heads[0]
+            head = queue.window.head(reader)
+            if head is None:
+                heappop(heads)
+            elif head[QUEUE_BYTES:] != entry:
+                heapreplace(heads, (head[QUEUE_BYTES:], queue.prefix, queue))
+            else:
+                return queue
+        return None
+
+
+class Registry:
+    """Every tenant and queue of a shard, loaded from the store and extended by creates."""
+
+    def __init__(self, reader: Reader, next_tenant: int, window_keys: int, queues_per_tenant_max: int) -> None:
+        self.tenants: dict[str, Tenant] = {}
+        self.by_prefix: dict[bytes, Queue] = {}
+        self.by_number: dict[bytes, Tenant] = {}
+        self.next_tenant = next_tenant
+        self.dirty: dict[Queue, None] = {}
+        self._window_keys = window_keys
+        self._queues_max = queues_per_tenant_max
+        self._load(reader)
+
+    def _load(self, reader: Reader) -> None:
+        rows = {key: decode_queue(content) for key, content in _all_rows(reader, QUEUE)}
+        commands = []
+        for key, content in _all_rows(reader, NAME):
+            number = decode_number(content)
+            if key[:1] == b"t":
+                self._add_tenant(Tenant(key[1:].decode(), number))
+            else:
+                commands.append((key[1:5], key[5:].decode(), number))
+        # "c" sorts before "t", so the commands wait for their tenants.
+        for prefix, command, number in commands:
+            tenant = self.by_number[prefix]
+            self._add_queue(tenant, command, number, rows.get(queue_prefix(tenant.number, number), QueueRow()))
+
+    def tenant(self, name: str) -> Tenant:
+        """The tenant of this name, in memory from now on."""
+        tenant = self.tenants.get(name)
+        if tenant is None:
+            tenant = self.tenants[name] = Tenant(name)
+        return tenant
+
+    def queue(self, group: Group, tenant: Tenant, command: str) -> Queue:
+        """The tenant's queue for a command, made and named in `group` where it is new; raises Problem at the bound."""
+        queue = tenant.queues.get(command)
+        if queue is not None:
+            return queue
+        if len(tenant.queues) >= self._queues_max:
+            raise invalid(f"this tenant has {self._queues_max} commands already; a new one cannot be added")
+        if tenant.number == 0:
+            tenant.number = self.next_tenant
+            tenant.prefix = tenant_prefix(tenant.number)
+            self.next_tenant += 1
+            self._add_tenant(tenant)
+            group.put_new(NAME, tenant_name_key(tenant.name), encode_row(tenant.number))
+        number = len(tenant.queues) + 1
+        group.put_new(NAME, command_name_key(tenant.number, command), encode_row(number))
+        return self._add_queue(tenant, command, number, QueueRow())
+
+    def write_dirty(self, group: Group) -> None:
+        """Write the counters of every queue that this group touched."""
+        for queue in self.dirty:
+            group.put(QUEUE, queue.prefix, queue.row())
+        self.dirty.clear()
+
+    def _add_tenant(self, tenant: Tenant) -> None:
+        self.tenants[tenant.name] = tenant
+        self.by_number[tenant.prefix] = tenant
+
+    def _add_queue(self, tenant: Tenant, command: str, number: int, row: QueueRow) -> Queue:
+        queue = Queue(tenant, command, queue_prefix(tenant.number, number), row, self._window_keys)
+        tenant.queues[command] = queue
+        self.by_prefix[queue.prefix] = queue
+        return queue
+
+
+def _all_rows(reader: Reader, table_number: int) -> list[tuple[bytes, bytes]]:
+    rows: list[tuple[bytes, bytes]] = []
+    low = b""
+    while True:
+        page = reader.scan(table_number, low, b"\xff" * 512, _SCAN_ROWS)
+        rows += page
+        if len(page) < _SCAN_ROWS:
+            return rows
+        low = page[-1][0] + b"\0"

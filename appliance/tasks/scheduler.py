@@ -1,0 +1,560 @@
+"""The scheduler: what is decided when, in which group it goes, and who is answered once that group is durable.
+
+Owns the inboxes, the pump, the waiting claims' wake-ups, the hand-over of groups to the seam and the one failure path.
+Sans-IO: `wake` asks for a call of `pump` soon, the seam makes groups durable, time comes in with each call. It must not
+know what a task is beyond handing operations to the state machine, nor what an answer looks like.
+
+The pump runs once per turn of the loop and when the seam is free. It takes a quantum from each source in turn (ends of
+leases, ends of delays, every tenant's inbox, the sweep) until the group is full. Whatever does not fit waits where it
+is bounded: in the inboxes, and then at the clients.
+
+Invariant: an outcome leaves only when every write it was derived from is durable. An outcome that wrote nothing waits
+for the newest group with writes, since the decision may have read any of them.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final, Protocol
+
+from appliance.engine.group import Group, TableWrites
+from appliance.engine.overlay import Overlay, Reader
+from appliance.engine.rows import DamagedRow, decode_body, decode_state
+from appliance.engine.tables import BODY, DUE, LEASE, QUEUE_BYTES, READY, STATE, prefix_end
+from appliance.errors import Problem, unavailable
+from appliance.tasks.deadlines import Deadlines
+from appliance.tasks.ids import id_time_ms
+from appliance.tasks.inbox import Inboxes
+from appliance.tasks.machine import Tasks, Timings
+from appliance.tasks.model import (
+    Abandon,
+    Cancel,
+    Claim,
+    Claimed,
+    Create,
+    CreateBatch,
+    Finish,
+    FinishBatch,
+    Heartbeat,
+    Nack,
+    Operation,
+    Requeue,
+    Task,
+)
+from appliance.tasks.queues import Queue
+from appliance.tasks.settings import TaskSettings
+from appliance.tasks.table import READY as READY_STATE
+from appliance.tasks.watches import Watches
+
+INBOX_QUANTUM: Final = 64
+"""Transitions that one tenant decides before the next has its turn."""
+
+TIMER_QUANTUM: Final = 64
+"""Ends of leases or delays of one tenant before the next has its turn."""
+
+SWEEP_QUANTUM: Final = 250
+"""Tasks swept per group: about 2 ms of held loop per 1,000, so a sweep never dominates a group."""
+
+REFILL_KEYS: Final = 1024
+"""Ready keys read at once into a window: about two milliseconds when warm, twelve pages when cold."""
+
+REFILL_QUEUES: Final = 4
+"""Windows refilled per group: with `REFILL_KEYS` more than a group can claim."""
+
+NEVER: Final = (1 << 64) - 1
+
+PARKED_MS_MAX: Final = 4.0
+"""Past this the groups are made smaller, so that a slow disk does not become a slow loop."""
+
+GROUP_TRANSITIONS_MIN: Final = 64
+
+REBASE_ROWS: Final = 250
+
+AGE_LOOKS_MAX: Final = 2_000
+"""Looks into the store for one reading of the oldest age: about 4 ms."""
+
+TOUCH_AGE_MS: Final = 600_000
+"""Rows younger than this are taken to be in memory still: touching them would cost more than it saves."""
+
+
+class Seam(Protocol):
+    """What makes groups durable: the local committer, or consensus. It calls back `durable` or `failed`, in order."""
+
+    def ready(self) -> bool:
+        """Whether another group can be handed over now."""
+        ...
+
+    def submit(self, number: int, writes: list[TableWrites]) -> None:
+        """Take over a closed group."""
+        ...
+
+
+Row = tuple[int, bytes]
+Range = tuple[int, bytes, bytes, int]
+Touch = Callable[[list[Row], list[Range], Callable[[], None]], bool]
+"""Asks for rows and ranges to be brought into memory, and for a call when they are; False where it will not.
+Correctness never depends on it."""
+
+
+class Scheduler:
+    """One shard's decisions, from offered operations to answers."""
+
+    def __init__(
+        self,
+        store: Reader,
+        seam: Seam,
+        settings: TaskSettings,
+        rng: Random,
+        *,
+        wake: Callable[[], None],
+        now: int,
+        same_json: Callable[[bytes, bytes], bool],
+        on_error: Callable[[BaseException], None],
+        touch: Touch | None = None,
+        shard: int = 0,
+        timings: Timings | None = None,
+    ) -> None:
+        """`now` is the clock at start (ms); `same_json` compares two JSON texts as values; `on_error` hears of an
+        answer that could not be given, which is our own mistake, and of damaged rows."""
+        self.settings = settings
+        self.inboxes = Inboxes(settings.inbox_operations_max, settings.inbox_bytes_max)
+        self.watches = Watches()
+        self.epoch = 0
+        self.group_limit = settings.group_transitions_max
+        self.accepts_creates = True
+        self._store = store
+        self._seam = seam
+        self._rng = rng
+        self._wake = wake
+        self._same_json = same_json
+        self._on_error = on_error
+        self._touch = touch
+        self._shard = shard
+        self._timings = timings
+        self._edges_before: list[int] = []
+        self._sweep_ready: list[bytes] = []
+        self._sweep_touching = False
+        self._sweep_quota = SWEEP_QUANTUM
+        self._rebase: list[tuple[int, bytes, bytes]] = []
+        self._first_number = 1
+        self._begin_epoch(now)
+
+    # What fronts call.
+
+    def offer(self, operation: Operation) -> bool:
+        """Ask for an operation; its sink is called once. False: stop reading for this tenant (see `when_room`)."""
+        self._wake()
+        return self.inboxes.offer(operation)
+
+    def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
+        """Call `resume` once when this tenant may be read again."""
+        self.inboxes.when_room(tenant, resume)
+
+    def read_task(self, tenant_name: str, task_id: bytes) -> Task | None:
+        """The task as it is durable now, or None where this tenant has no such task."""
+        tenant = self.tasks.registry.tenants.get(tenant_name)
+        try:
+            row = self._store.get(STATE, task_id)
+            if row is None or tenant is None:
+                return None
+            state = decode_state(row)
+            if state.queue[:4] != tenant.prefix:
+                return None
+            content = self._store.get(BODY, task_id)
+            if content is None:
+                raise DamagedRow(BODY, task_id, "a state without its body")
+            return Task(task_id, decode_body(content), state)
+        finally:
+            self._store.release()
+
+    def oldest_ready_ms(self, now: int) -> int:
+        """Age (ms) of the oldest durable claimable task, 0 where there is none; bounded work, for a scrape.
+
+        Within a priority the first key is the oldest, so one look per queue and priority is enough.
+        """
+        oldest, looks = now, 0
+        for queue in self.tasks.registry.by_prefix.values():
+            low, end = queue.prefix, prefix_end(queue.prefix)
+            while queue.counts[READY_STATE] and looks < AGE_LOOKS_MAX:
+                looks += 1
+                rows = self._store.scan(READY, low, end, 1)
+                if not rows:
+                    break
+                key = rows[0][0]
+                oldest = min(oldest, id_time_ms(key[QUEUE_BYTES + 1 :]))
+                low = prefix_end(key[: QUEUE_BYTES + 1])
+        self._store.release()
+        return now - oldest
+
+    def set_accepts_creates(self, accepts: bool) -> None:
+        """Whether there is disk space for new tasks; claims and results go on either way."""
+        self.accepts_creates = self.tasks.accepts_creates = accepts
+
+    def edge_counts(self) -> list[int]:
+        """How often each edge of the state table was taken since the start, by its number."""
+        if not self._edges_before:
+            return list(self.tasks.edges)
+        return [before + now for before, now in zip(self._edges_before, self.tasks.edges, strict=True)]
+
+    # What the driver calls.
+
+    def next_time(self) -> int:
+        """The next moment (ms) at which `pump` has something to do without being woken."""
+        tasks = self.tasks
+        times = [tasks.waits.next_deadline(), self.watches.next_deadline()]
+        if not self._full(self.overlay.open):
+            times += [tasks.leases.next_time(), tasks.delays.next_time()]
+            if self._may_sweep():
+                times.append(tasks.retention.next_time())
+        # What is left out here goes on when the group is durable or the rows are in memory: both wake the pump.
+        return min((time for time in times if time is not None), default=NEVER)
+
+    def pump(self, now: int) -> None:
+        """Decide what there is to decide until the group is full or nothing is left, then hand the group over."""
+        self.watches.run_out(now)
+        while True:
+            self._end_waits(now)
+            self._decide(now)
+            handed_over = self._hand_over(now)
+            if not handed_over or not self._has_work(now):
+                break
+        self._store.release()
+
+    def durable(self, number: int, now: int, parked_ms: float = 0.0) -> None:
+        """Group `number` is durable: the next one is handed over, then everybody it concerns is answered."""
+        if number < self._first_number:
+            return
+        self._adapt(parked_ms)
+        group = self.overlay.durable(number)
+        self._hand_over(now)
+        for sink, outcome in group.answers:
+            self._answer(sink, outcome)
+        for task_id in group.finished:
+            self.watches.ended(task_id)
+        self._wake()
+
+    def failed(self, number: int, now: int, problem: Problem | None = None) -> None:
+        """Group `number` and all after it are lost: memory is thrown away and built anew from the store.
+
+        Whoever was decided hears that the outcome is unknown; whoever was not, and claims that wait, are offered again.
+        """
+        if number < self._first_number:
+            return
+        answer = problem or unavailable("the write could not be made durable; it may or may not have happened")
+        lost = self.overlay.all_groups()
+        waiting = self.tasks.waits.live_claims()
+        self._edges_before = self.edge_counts()
+        self._first_number = self.overlay.open.number + 1
+        self.epoch += 1
+        self._begin_epoch(now)
+        self.inboxes.put_back(list(waiting))
+        for group in lost:
+            for sink, _ in group.answers:
+                self._answer(sink, answer)
+        self._wake()
+
+    def _begin_epoch(self, now: int) -> None:
+        self._store.release()
+        self.overlay = Overlay(self._store, self._first_number)
+        self.tasks = Tasks(
+            self.overlay,
+            self.settings,
+            self._rng,
+            on_damage=self._on_error,
+            shard=self._shard,
+            timings=self._timings,
+        )
+        self.tasks.accepts_creates = self.accepts_creates
+        self._sweep_ready = []
+        self._sweep_touching = False
+        self._sweep_quota = SWEEP_QUANTUM
+        self._rebase = _rebase_ranges(self.tasks, now)
+        self._store.release()
+
+    # Deciding.
+
+    def _has_work(self, now: int) -> bool:
+        return bool(
+            self.inboxes.tenants_waiting
+            or self.tasks.woken
+            or self._sweep_ready
+            or self._rebase
+            or self.next_time() <= now
+        )
+
+    def _decide(self, now: int) -> None:
+        group = self.overlay.open
+        if self._rebase:
+            self._rebase_some(now)
+        busy = True
+        while busy and not self._full(group):
+            busy = self._timers(now)
+            busy |= self._one_turn(now, group)
+            self._match(now, group)
+        if not self._full(group):
+            self._sweep(now)
+        self._match(now, group)
+
+    def _full(self, group: Group) -> bool:
+        return group.transitions >= self.group_limit or group.bytes_count >= self.settings.group_bytes_max
+
+    def _timers(self, now: int) -> bool:
+        tasks = self.tasks
+        ended = self._take(tasks.leases, now, TIMER_QUANTUM)
+        self._each(tasks.lease_ended, now, ended)
+        due = self._take(tasks.delays, now, TIMER_QUANTUM)
+        self._each(tasks.became_due, now, due)
+        return bool(ended or due)
+
+    def _take(self, deadlines: Deadlines, now: int, quantum: int) -> list[bytes]:
+        try:
+            return deadlines.take(self.overlay, now, quantum)
+        except DamagedRow as damage:
+            # This tenant's timers rest until the store is repaired; nobody else's do.
+            self._on_error(damage)
+            return []
+
+    def _each(self, decide: Callable[[int, bytes], None], now: int, keys: list[bytes]) -> None:
+        for key in keys:
+            try:
+                decide(now, key)
+            except DamagedRow as damage:
+                self._on_error(damage)
+
+    def _one_turn(self, now: int, group: Group) -> bool:
+        """One tenant's quantum. False when every inbox is empty, or the next operation does not fit this group."""
+        inbox = self.inboxes.turn()
+        if inbox is None:
+            return False
+        operations = inbox.operations
+        transitions_max, bytes_max = self.group_limit, self.settings.group_bytes_max
+        quantum, fits = INBOX_QUANTUM, True
+        while operations and quantum > 0:
+            operation, cost, size_bytes = operations[0]
+            # An operation goes into a group whole; one that is larger than any group gets one for itself.
+            fits = group.transitions == 0 or (
+                group.transitions + cost <= transitions_max and group.bytes_count + size_bytes <= bytes_max
+            )
+            if not fits:
+                break
+            operations.popleft()
+            inbox.bytes_count -= size_bytes
+            quantum -= cost
+            self._apply(now, operation)
+        if fits:
+            # Otherwise the turn stays: the next group begins with the operation that was too large for this one.
+            for resume in self.inboxes.done(inbox):
+                resume()
+        return fits
+
+    def _apply(self, now: int, operation: Operation) -> None:
+        before = self.overlay.open.transitions
+        outcome = self._outcome(_HANDLERS[type(operation)], now, operation)
+        if outcome is None:
+            return  # a claim that now waits
+        self._release(operation.sink, outcome, wrote=self.overlay.open.transitions != before)
+
+    def _outcome(self, decide: Callable[["Scheduler", int, Any], Any], now: int, operation: Operation) -> Any:
+        try:
+            return decide(self, now, operation)
+        except DamagedRow as damage:
+            self._on_error(damage)
+            return unavailable("a stored row of this task is damaged", 60)
+
+    def _release(self, sink: Callable[[Any], None], outcome: Any, *, wrote: bool) -> None:
+        group = self.overlay.open if wrote else self.overlay.newest_written()
+        if group is not None:
+            group.answers.append((sink, outcome))
+        else:
+            self._answer(sink, outcome)
+
+    def _answer(self, sink: Callable[[Any], None], outcome: Any) -> None:
+        try:
+            sink(outcome)
+        except Exception as error:  # noqa: BLE001  # one caller's mistake must not leave the others unanswered
+            self._on_error(error)
+
+    def _create(self, now: int, operation: Create) -> Any:
+        return self.tasks.create(now, operation.tenant, operation.task)
+
+    def _create_batch(self, now: int, operation: CreateBatch) -> Any:
+        tenant, sink = operation.tenant, operation.sink
+        return [
+            task if isinstance(task, Problem) else self._outcome(Scheduler._create, now, Create(tenant, sink, task))
+            for task in operation.tasks
+        ]
+
+    def _claim(self, now: int, claim: Claim) -> Any:
+        if claim.gone:
+            return Claimed([])
+        tasks = self.tasks.claim(now, claim)
+        if tasks or (claim.deadline or now + claim.wait_ms) <= now:
+            return Claimed(tasks)
+        if self.tasks.waits.waiting(claim.tenant) >= self.settings.waiting_per_tenant_max:
+            return Problem("rate-limited", "too many claims of this tenant are waiting", retry_after_seconds=1)
+        self.tasks.wait(now, claim)
+        return None
+
+    def _heartbeat(self, now: int, operation: Heartbeat) -> Any:
+        return self.tasks.heartbeat(now, operation)
+
+    def _nack(self, now: int, operation: Nack) -> Any:
+        return self.tasks.nack(now, operation)
+
+    def _abandon(self, now: int, operation: Abandon) -> Any:
+        return self.tasks.abandon(now, operation)
+
+    def _finish(self, now: int, operation: Finish) -> Any:
+        return self.tasks.finish(now, operation, self._same_json)
+
+    def _finish_batch(self, now: int, operation: FinishBatch) -> Any:
+        return [
+            item if isinstance(item, Problem) else self._outcome(Scheduler._finish, now, item)
+            for item in operation.items
+        ]
+
+    def _cancel(self, now: int, operation: Cancel) -> Any:
+        return self.tasks.cancel(now, operation)
+
+    def _requeue(self, now: int, operation: Requeue) -> Any:
+        return self.tasks.requeue(now, operation)
+
+    # Waking those who wait.
+
+    def _match(self, now: int, group: Group) -> None:
+        """Give ready tasks to the claims that wait for them, in order of arrival."""
+        tasks = self.tasks
+        while tasks.woken:
+            queue = next(iter(tasks.woken))
+            while not self._full(group) and self._serve(now, queue):
+                pass
+            if self._full(group):
+                return
+            del tasks.woken[queue]
+
+    def _serve(self, now: int, queue: Queue) -> bool:
+        tasks = self.tasks
+        waiter = tasks.next_waiter(queue)
+        if waiter is None or queue.window.head(self.overlay) is None:
+            return False
+        if waiter.claim.gone:
+            tasks.waits.finish(waiter)
+            return True
+        found = tasks.claim(now, waiter.claim)
+        if found:
+            tasks.waits.finish(waiter)
+            self._release(waiter.claim.sink, Claimed(found), wrote=True)
+        # Nothing found: every key of the queue was out of date, and has been thrown out by looking.
+        return bool(found)
+
+    def _end_waits(self, now: int) -> None:
+        for waiter in self.tasks.waits.take_ended(now):
+            self.tasks.waits.finish(waiter)
+            self._release(waiter.claim.sink, Claimed([]), wrote=False)
+
+    # Sweeping, and times that lie too far ahead.
+
+    def _may_sweep(self) -> bool:
+        return self._sweep_quota > 0 and not self._sweep_touching
+
+    def _sweep(self, now: int) -> None:
+        if not self._may_sweep():
+            return
+        if not self._sweep_ready:
+            keys = self._take(self.tasks.retention, now, self._sweep_quota)
+            if not keys or self._touch_first(now, keys):
+                return
+            self._sweep_ready = keys
+        keys, self._sweep_ready = self._sweep_ready, []
+        self._sweep_quota -= len(keys)
+        self._each(self.tasks.sweep, now, keys)
+
+    def _touch_first(self, now: int, keys: list[bytes]) -> bool:
+        """Have old rows brought into memory before the loop needs them. False: they are to be swept right away."""
+        if self._touch is None or id_time_ms(keys[-1][12:]) > now - TOUCH_AGE_MS:
+            return False
+        epoch = self.epoch
+
+        def touched() -> None:
+            if epoch == self.epoch:
+                self._sweep_touching = False
+                self._sweep_ready = keys
+                self._wake()
+
+        ids = [key[12:] for key in keys]
+        rows = [(STATE, task_id) for task_id in ids] + [(BODY, task_id) for task_id in ids]
+        self._sweep_touching = self._touch(rows, [], touched)
+        return self._sweep_touching
+
+    def _rebase_some(self, now: int) -> None:
+        table_number, low, high = self._rebase[-1]
+        rows = self.overlay.scan(table_number, low, high, REBASE_ROWS)
+        for key, _ in rows:
+            self.tasks.shorten(now, table_number, key)
+        if len(rows) < REBASE_ROWS:
+            self._rebase.pop()
+        else:
+            self._rebase[-1] = (table_number, rows[-1][0] + b"\0", high)
+
+    # Handing over.
+
+    def _hand_over(self, now: int) -> bool:
+        """Close the open group and give it to the seam, if it has writes and the seam is free."""
+        if self.overlay.open.transitions == 0 or not self._seam.ready():
+            return False
+        self.tasks.close_group(now)
+        group = self.overlay.close()
+        self._sweep_quota = SWEEP_QUANTUM
+        self._seam.submit(group.number, group.close())
+        self._read_ahead()
+        return True
+
+    def _read_ahead(self) -> None:
+        """While the group is on its way, refill the windows that were claimed from and touch what they hold."""
+        low = self.tasks.low_windows
+        for queue in list(low)[:REFILL_QUEUES]:
+            del low[queue]
+            try:
+                keys = queue.window.refill(self.overlay, REFILL_KEYS)
+            except DamagedRow as damage:
+                self._on_error(damage)
+                continue
+            if keys and self._touch is not None:
+                ids = [key[QUEUE_BYTES + 1 :] for key in keys]
+                rows = [(STATE, task_id) for task_id in ids] + [(BODY, task_id) for task_id in ids]
+                self._touch(rows, [], _nothing)
+
+    def _adapt(self, parked_ms: float) -> None:
+        most = self.settings.group_transitions_max
+        if parked_ms > PARKED_MS_MAX:
+            self.group_limit = max(min(GROUP_TRANSITIONS_MIN, most), self.group_limit // 2)
+        elif self.group_limit < most:
+            self.group_limit = min(most, self.group_limit + self.group_limit // 4 + 1)
+
+
+_HANDLERS: Final[dict[type[Operation], Callable[[Scheduler, int, Any], Any]]] = {
+    Create: Scheduler._create,
+    CreateBatch: Scheduler._create_batch,
+    Claim: Scheduler._claim,
+    Heartbeat: Scheduler._heartbeat,
+    Nack: Scheduler._nack,
+    Abandon: Scheduler._abandon,
+    Finish: Scheduler._finish,
+    FinishBatch: Scheduler._finish_batch,
+    Cancel: Scheduler._cancel,
+    Requeue: Scheduler._requeue,
+}
+
+
+def _nothing() -> None:
+    """Nobody waits for rows that were only read ahead."""
+
+
+def _rebase_ranges(tasks: Tasks, now: int) -> list[tuple[int, bytes, bytes]]:
+    """What to look through after a clock that went back while the process was down: times far ahead of now."""
+    if tasks.mark.last_time <= now:
+        return []
+    return [
+        (table_number, tenant.prefix, prefix_end(tenant.prefix))
+        for table_number in (LEASE, DUE)
+        for tenant in tasks.registry.by_number.values()
+    ]

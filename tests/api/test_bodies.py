@@ -1,0 +1,91 @@
+"""Bodies before their fields have a meaning."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.api.bodies import (
+    BadItem,
+    CreateBody,
+    check_media_type,
+    depth,
+    named_task,
+    read_create,
+    read_create_batch,
+)
+from appliance.errors import Problem
+from tests.api.test_canonical import VALUES
+
+
+def _depth(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0
+
+
+@given(VALUES)
+def test_depth_is_counted_as_by_recursion(value: Any) -> None:
+    assert depth(json.dumps(value).encode()) == _depth(value)
+
+
+@given(st.lists(st.text(alphabet='[]{}"\\a')))
+def test_brackets_within_texts_do_not_count(texts: list[str]) -> None:
+    assert depth(json.dumps(texts).encode()) == 1
+
+
+@given(st.binary())
+def test_any_bytes_are_a_body_or_a_problem(body: bytes) -> None:
+    try:
+        read_create(body)
+    except Problem as problem:
+        assert problem.code == "validation-error"
+
+
+def test_a_wrong_type_names_the_field() -> None:
+    with pytest.raises(Problem, match=r"\$\.maxAttempts"):
+        read_create(b'{"command":"a","payload":1,"maxAttempts":"5"}')
+    with pytest.raises(Problem, match="payload"):
+        read_create(b'{"command":"a"}')
+
+
+def test_a_batch_comes_bare_or_in_an_object() -> None:
+    items, bare = read_create_batch(b' \n[{"command":"a","payload":1}]')
+    assert bare
+    assert isinstance(items[0], CreateBody)
+    items, bare = read_create_batch(b'{"tasks":[{"command":"a","payload":1}],"more":1}')
+    assert not bare
+    assert isinstance(items[0], CreateBody)
+
+
+def test_only_the_wrong_items_of_a_batch_are_wrong() -> None:
+    items, _ = read_create_batch(
+        b'[{"command":"a","payload":{"b" : 1}},7,{"command":5,"payload":1},{"command":"c","payload":1}]'
+    )
+    assert [isinstance(item, BadItem) for item in items] == [False, True, True, False]
+    assert isinstance(items[0], CreateBody)
+    assert bytes(items[0].payload) == b'{"b" : 1}'
+    assert isinstance(items[2], BadItem)
+    assert "$.command" in items[2].problem.message
+
+
+def test_a_batch_that_is_no_json_is_wrong_as_a_whole() -> None:
+    with pytest.raises(Problem):
+        read_create_batch(b'[{"command":"a","payload":1},{"command":]')
+
+
+def test_a_wrong_item_is_named_where_it_says_its_name() -> None:
+    assert named_task(b'{"taskId":"x","status":1}') == "x"
+    assert named_task(b'{"taskId":1}') is None
+    assert named_task(b"7") is None
+
+
+def test_an_empty_content_type_means_json() -> None:
+    check_media_type({b"content-type": b""})
+    check_media_type({b"content-encoding": b"identity"})
+    with pytest.raises(Problem):
+        check_media_type({b"content-type": b"application/json, application/json"})

@@ -1,0 +1,151 @@
+"""Builders that the tests of the front share: a hub, an observer that remembers, a transport that is none."""
+
+from collections.abc import Callable
+from typing import Any
+
+from appliance.mux.connection import Connection
+from appliance.mux.exchange import Handler, Request, Response
+from appliance.mux.http1 import Http1
+from appliance.mux.hub import Hub
+from appliance.mux.limits import REASONS, Limits
+
+
+class Watcher:
+    """An observer that remembers what it was told and insists on known reasons."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.opened: list[str] = []
+        self.closed: list[str] = []
+        self.statuses: list[int] = []
+
+    def connection_opened(self, kind: str) -> None:
+        self.opened.append(kind)
+
+    def connection_closed(self, kind: str) -> None:
+        self.closed.append(kind)
+
+    def refused(self, reason: str) -> None:
+        assert reason in REASONS
+        self.reasons.append(reason)
+
+    def responded(self, status: int, seconds: float) -> None:
+        self.statuses.append(status)
+
+
+def echo(request: Request) -> None:
+    """Answers with the request's own body."""
+    request.respond(Response(200, request.body, content_type=b"application/octet-stream"))
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeTransport:
+    """Keeps what is written; its write buffer fills and drains when told."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.writes = 0
+        self.closed = self.aborted = self.eof_written = False
+        self.reading = True
+        self.buffered_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+        self.written += data
+        self.writes += 1
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = self.closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.eof_written = True
+
+    def pause_reading(self) -> None:
+        assert self.reading
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.buffered_bytes
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        data = bytes(self.written)
+        self.written.clear()
+        return data
+
+
+class FakeLoop:
+    """Runs `call_soon` callbacks when told."""
+
+    def __init__(self) -> None:
+        self.ready: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.ready.append(callback)
+
+    def run(self) -> None:
+        while self.ready:
+            ready, self.ready = self.ready, []
+            for callback in ready:
+                callback()
+
+
+class Wire:
+    """One connection over a fake transport, loop and clock."""
+
+    def __init__(
+        self,
+        handler: Handler = echo,
+        limits: Limits | None = None,
+        make_core: Any = None,
+        kind: str = "h1",
+    ) -> None:
+        self.watcher = Watcher()
+        self.hub = Hub(handler, limits or Limits(), self.watcher)
+        self.clock = Clock()
+        self.loop = FakeLoop()
+        self.transport = FakeTransport()
+        self.lost: list[Connection] = []
+
+        def make_http1(channel: Connection, peer: str, secure: bool, now: float) -> Http1:
+            return Http1(self.hub, channel, peer, secure, now)
+
+        loop: Any = self.loop
+        self.connection = Connection(
+            loop, self.hub, kind, "192.0.2.1", make_core or make_http1, self.clock, self.lost.append
+        )
+        transport: Any = self.transport
+        self.connection.connection_made(transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Delivers bytes and returns what came back."""
+        self.connection.data_received(data)
+        self.loop.run()
+        return self.transport.take()
+
+    def wait(self, seconds: float) -> bytes:
+        """Moves the clock and lets the deadlines be checked; returns what came back."""
+        self.clock.now += seconds
+        if not self.transport.closed:
+            self.connection.check(self.clock.now)
+        self.loop.run()
+        return self.transport.take()

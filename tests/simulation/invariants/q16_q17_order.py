@@ -1,0 +1,64 @@
+"""Q16: strictly by priority, then by creation. Q17: a claim ends empty only if nothing was ready at some moment of it.
+
+A ready row that has not changed since before a claim was sent, and is still there when it is answered, was ready at the
+moment of the decision: whatever the decision could see of it would have become durable before the answer.
+"""
+
+from bisect import bisect_left
+
+from appliance.engine.tables import QUEUE_BYTES, READY, prefix_end, ready_key
+from appliance.tasks.model import Claim, Claimed
+
+from tests.simulation.history import Call
+from tests.simulation.violation import Violation
+from tests.simulation.world import Watcher, World
+
+WAKE_LATE_MS = 12_000
+
+
+class Order(Watcher):
+    """Which ready tasks a claim has passed over."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def answered(self, call: Call) -> None:
+        if not isinstance(call.outcome, Claimed):
+            return
+        operation: Claim = call.operation
+        queues = self._world.ledger.queues_of(operation.tenant, operation.commands)
+        suffix = b""
+        for task in call.outcome.tasks:
+            key = ready_key(task.state.queue, task.state.priority, task.id)
+            if key[QUEUE_BYTES:] <= suffix:
+                raise Violation("Q16", f"the tasks of call {call.number} are not in order")
+            suffix = key[QUEUE_BYTES:]
+        if call.outcome.tasks:
+            for queue in queues:
+                self._none_before(call, queue, suffix)
+        elif not call.left:
+            for queue in queues:
+                self._none_ready(call, queue)
+
+    def _none_before(self, call: Call, queue: bytes, suffix: bytes) -> None:
+        keys, ready = self._world.store.keys[READY], self._world.ledger.ready
+        at = bisect_left(keys, queue)
+        while at < len(keys) and keys[at] < queue + suffix:
+            if ready[keys[at]][0] < call.sent:
+                raise Violation("Q16", f"call {call.number} passed over {keys[at][-16:].hex()}")
+            at += 1
+
+    def _none_ready(self, call: Call, queue: bytes) -> None:
+        world = self._world
+        keys, ready = world.store.keys[READY], world.ledger.ready
+        at = bisect_left(keys, queue)
+        end = prefix_end(queue)
+        node = world.node
+        while at < len(keys) and keys[at] < end:
+            step, touched_ms = ready[keys[at]]
+            if step < call.sent:
+                raise Violation("Q17", f"call {call.number} ended empty beside {keys[at][-16:].hex()}")
+            since_ms = max(touched_ms, node.healthy_ms if node is not None else world.now, call.sent_ms)
+            if call.operation.wait_ms and world.now - since_ms > WAKE_LATE_MS:
+                raise Violation("Q17", f"call {call.number} was not woken for {keys[at][-16:].hex()}")
+            at += 1

@@ -1,0 +1,27 @@
+"""Q23: the sweep takes only what has ended, and only when its retention is over."""
+
+from appliance.engine.rows import COMPLETED, DLQ
+
+from tests.simulation.ledger import Change
+from tests.simulation.violation import Violation
+from tests.simulation.world import Watcher, World
+
+
+class Retention(Watcher):
+    """The end of each row."""
+
+    def __init__(self, world: World) -> None:
+        self._settings = world.plan.settings
+
+    def committed(self, change: Change) -> None:
+        for task_id, (old, new) in change.states.items():
+            if new is not None and new.status >= COMPLETED:
+                kept_ms = new.expires - new.completed
+                wanted_ms = self._settings.dead_retention_ms if new.status == DLQ else self._settings.retention_ms
+                if kept_ms != wanted_ms:
+                    raise Violation("Q23", f"{task_id.hex()} is kept for {kept_ms} ms, not {wanted_ms}")
+            if new is None and old is not None:
+                if old.status < COMPLETED:
+                    raise Violation("Q23", f"{task_id.hex()} was swept alive")
+                if old.expires > change.clock_ms:
+                    raise Violation("Q23", f"{task_id.hex()} was swept {old.expires - change.clock_ms} ms too early")

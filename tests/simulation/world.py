@@ -1,0 +1,242 @@
+"""The world of one seed: virtual time, the node and its clock, the calls of its clients, and the event log.
+
+Events lie in one heap by (virtual time, sequence number). Every choice comes from a child of the seed's generator, one
+for each part, so that one more draw in one place shifts no other.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from random import Random
+from typing import Any
+
+from appliance.engine.group import TableWrites
+from appliance.engine.rows import decode_mark
+from appliance.engine.tables import META
+from appliance.errors import Problem
+from appliance.tasks.machine import MARK_KEY
+from appliance.tasks.model import Claim, Claimed, Operation
+from appliance.tasks.table import EDGES
+
+from tests.simulation.history import FAIL, OPEN, UNKNOWN, Call, History, class_of
+from tests.simulation.ledger import Change, Ledger
+from tests.simulation.node import EPOCH_MS, Node
+from tests.simulation.plan import Plan
+from tests.simulation.store import DictionaryStore
+from tests.simulation.violation import Violation
+
+LOG_TAIL = 80
+
+
+class Watcher:
+    """What the invariants are told, in the order in which it happens."""
+
+    def sent(self, call: Call) -> None:
+        """A client sends a call."""
+
+    def answered(self, call: Call) -> None:
+        """The node answers a call (its verdict is set), or the client learns that it never will."""
+
+    def committed(self, change: Change) -> None:
+        """A group has become durable; the ledger holds it already, `change` has what was before."""
+
+    def started(self, node: Node) -> None:
+        """The node has started on what the store holds."""
+
+    def ticked(self, node: Node) -> None:
+        """Some time has passed while the node runs."""
+
+    def drained(self) -> None:
+        """Faults have ended and every task has had its end; nothing has been swept since."""
+
+    def ended(self) -> None:
+        """Everything has been swept."""
+
+
+class World:
+    """Everything of one seed that is not a client and not an invariant."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.now = 0
+        self.step = 0
+        self.faults = True
+        self.wall_offset_ms = 0
+        self.went_back = False
+        self.crashes = 0
+        self.store = DictionaryStore()
+        self.ledger = Ledger()
+        self.history = History()
+        self.node: Node | None = None
+        self.incarnations = 0
+        self.edges = [0] * len(EDGES)
+        self.watchers: list[Watcher] = []
+        self.tail: deque[str] = deque(maxlen=LOG_TAIL)
+        self.durable_hooks: list[Callable[[Change], None]] = []
+        self._digest = hashlib.sha256()
+        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._sequence = 0
+        self._answering = False
+        self._net = self.rng("net")
+
+    # Time, chance and the log.
+
+    def rng(self, part: str) -> Random:
+        """The generator of one part."""
+        return Random(f"{self.plan.seed}/{part}")
+
+    def at(self, delay_ms: int, event: Callable[..., None], *args: Any) -> None:
+        """Let an event happen after a delay."""
+        self._sequence += 1
+        heappush(self._heap, (self.now + delay_ms, self._sequence, event, args))
+
+    def run(self, until: Callable[[], bool], limit_ms: int) -> bool:
+        """Let events happen until the condition holds. False: nothing is left to happen, or time is over."""
+        heap = self._heap
+        end_ms = self.now + limit_ms
+        while not until():
+            if not heap or heap[0][0] > end_ms:
+                return False
+            self.now, _, event, args = heappop(heap)
+            event(*args)
+        return True
+
+    def wall_ms(self) -> int:
+        """What the node's wall clock shows."""
+        return EPOCH_MS + self.now + self.wall_offset_ms
+
+    def log(self, *words: Any) -> None:
+        """Note an event: its place, its time and its words are part of the run's identity."""
+        self.step += 1
+        line = f"{self.step} {self.now} {' '.join(map(str, words))}"
+        self._digest.update(line.encode())
+        self.tail.append(line)
+
+    def digest(self) -> str:
+        """The identity of everything that has happened."""
+        return self._digest.hexdigest()
+
+    # The node.
+
+    def start(self) -> None:
+        """Start the node on what the store holds."""
+        self.incarnations += 1
+        row = self.store.get(META, MARK_KEY)
+        if row is not None and decode_mark(row).last_time > self.wall_ms():
+            self.went_back = True
+        self.log("start", self.incarnations, self.wall_ms())
+        self.node = Node(self, self.incarnations)
+        for watcher in self.watchers:
+            watcher.started(self.node)
+
+    def crash(self) -> None:
+        """End the node: whoever was asking hears no more."""
+        node = self.node
+        if node is None:
+            return
+        self.log("crash")
+        self.crashes += 1
+        self._count_edges(node)
+        self.node = None
+        node.crash()
+        for call in list(self.history.open.values()):
+            if call.incarnation == node.incarnation:
+                self._close(call, UNKNOWN)
+
+    def _count_edges(self, node: Node) -> None:
+        self.edges = [before + now for before, now in zip(self.edges, node.scheduler.edge_counts(), strict=True)]
+
+    def edge_counts(self) -> list[int]:
+        """How often each edge was taken, over all incarnations."""
+        if self.node is not None:
+            self._count_edges(self.node)
+            self.node = None
+        return self.edges
+
+    def commit(self, writes: list[TableWrites], fresh: list[set[bytes]], change: Change) -> None:
+        """A group is on disk."""
+        self.log("commit", change.group)
+        self.store.apply(writes, fresh)
+        self.ledger.take(writes, change, self.step, self.now)
+        for watcher in self.watchers:
+            watcher.committed(change)
+
+    def durable(self, change: Change) -> None:
+        """The node has heard that a group is on disk and has answered."""
+        for hook in self.durable_hooks:
+            hook(change)
+
+    # Calls.
+
+    def ask(
+        self, make: Callable[[Callable[[Any], None]], Operation], then: Callable[[Call], None], expect: str = ""
+    ) -> Call:
+        """Send what `make` builds around the call's sink; `then` hears of the end of the call."""
+        call = Call(len(self.history.calls) + 1, then, expect)
+        operation = make(lambda outcome: self._answer(call, outcome))
+        self.history.begin(call, operation, self.ledger.lease_of)
+        self.log("ask", call.number, type(operation).__name__, operation.tenant)
+        call.sent, call.sent_ms = self.step, self.now
+        for watcher in self.watchers:
+            watcher.sent(call)
+        if self._answering and self._net.random() < 0.5:
+            self._arrive(call)  # the next request of a connection was read together with this one
+        else:
+            self.at(self._net.randint(0, 3), self._arrive, call)
+        return call
+
+    def leave(self, call: Call) -> None:
+        """The caller of a claim goes away before its answer."""
+        if call.verdict == OPEN:
+            call.left = True
+            call.operation.gone = True
+            self.log("leave", call.number)
+
+    def _arrive(self, call: Call) -> None:
+        if self.node is None:
+            self._close(call, FAIL)
+            return
+        call.incarnation = self.node.incarnation
+        self.node.offer(call.operation)
+
+    def _answer(self, call: Call, outcome: Any) -> None:
+        if call.verdict != OPEN:
+            raise Violation("answers", f"call {call.number} was answered twice")
+        then = call.then
+        at_once = then is not None and not self._answering and self._net.random() < 0.2
+        if at_once:
+            call.then = None
+        self._close(call, class_of(outcome), outcome)
+        if at_once and then is not None:
+            self._answering = True
+            then(call)
+            self._answering = False
+
+    def _close(self, call: Call, verdict: str, outcome: Any = None) -> None:
+        del self.history.open[call.number]
+        call.close(verdict, outcome)
+        self.log("answer", call.number, verdict, _words(outcome))
+        call.answered, call.answered_ms = self.step, self.now
+        for watcher in self.watchers:
+            watcher.answered(call)
+        if call.then is not None:
+            self.at(self._net.randint(0, 3), call.then, call)
+
+    def unanswered(self) -> list[Call]:
+        """Calls that must still be answered: all but claims whose caller has left."""
+        return [
+            call for call in self.history.open.values() if not (call.left and isinstance(call.operation, Claim))
+        ]
+
+
+def _words(outcome: Any) -> str:
+    if isinstance(outcome, Problem):
+        return outcome.code
+    if isinstance(outcome, list):
+        return ",".join(_words(each) for each in outcome)
+    if isinstance(outcome, Claimed):
+        return ",".join(f"{task.id.hex()}/{task.state.lease_number}" for task in outcome.tasks)
+    return type(outcome).__name__ if outcome is not None else "-"
+
+
