@@ -131,7 +131,7 @@ class Limits:
     """What one node, one address and one tenant may occupy."""
 
     connections: int = setting(default=10_000, low=1, high=1_000_000)
-    connections_per_address: int = setting(default=1_000, low=1, high=1_000_000)
+    connections_per_address: int = setting(default=5_000, low=1, high=1_000_000)
     body_bytes_max: int = setting(default=8 * MIB, low=64 * KIB, high=64 * MIB)
     memory_bytes_max: int = setting(default=256 * MIB, low=16 * MIB, high=1_024 * GIB)
     waiting_per_tenant: int = setting(default=10_000, low=1, high=1_000_000)
