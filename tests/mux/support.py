@@ -126,13 +126,11 @@ class Wire:
         self.transport = FakeTransport()
         self.lost: list[Connection] = []
 
-        def make_http1(channel: Connection, peer: str, secure: bool, now: float) -> Http1:
-            return Http1(self.hub, channel, peer, secure, now)
+        def make(channel: Connection, peer: str, secure: bool, now: float) -> Any:
+            return (make_core or Http1)(self.hub, channel, peer, secure, now)
 
         loop: Any = self.loop
-        self.connection = Connection(
-            loop, self.hub, kind, "192.0.2.1", make_core or make_http1, self.clock, self.lost.append
-        )
+        self.connection = Connection(loop, self.hub, kind, "192.0.2.1", make, self.clock, self.lost.append)
         transport: Any = self.transport
         self.connection.connection_made(transport)
 
