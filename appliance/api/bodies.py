@@ -152,16 +152,19 @@ def _too_deep() -> Problem:
 
 
 _BRACKETS: Final = b"[]{}"
-_STEPS: Final = bytes(1 if byte in b"[{" else 255 if byte in b"]}" else 0 for byte in range(256))
-_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_STEPS: Final = bytes(1 if byte in b"[{" else 255 for byte in range(256))
+"""As signed bytes: a bracket that opens is a step up, one that closes a step down."""
+
+_NOT_KEPT: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS + b'"')
 
 
 def depth(text: bytes) -> int:
     """How deep arrays and objects are nested in a valid JSON text, in linear time."""
     # A run of backslashes is read in pairs from its left, so what is left of it escapes a quote or nothing.
     unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
-    outside = b"".join(unescaped.split(b'"')[::2])
-    steps = outside.translate(_STEPS, _NOT_BRACKETS)
+    # Two quotes side by side end one text and begin the next, or hold nothing: without them the rest is as before.
+    kept = unescaped.translate(None, _NOT_KEPT).replace(b'""', b"")
+    steps = b"".join(kept.split(b'"')[::2]).translate(_STEPS)
     return max(accumulate(memoryview(steps).cast("b")), default=0)
 
 
