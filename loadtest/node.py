@@ -21,6 +21,7 @@ from typing import Final
 from appliance.cli.dev import prepare
 from loadtest.client import Address, get
 from loadtest.cpu import anonymous_bytes, cpu_seconds
+from loadtest.record import progress
 
 START_SECONDS: Final = 120
 """A node with millions of tasks on a slow disk starts within seconds; one that needs this has failed."""
@@ -101,7 +102,7 @@ def running_node(folder: Path, *, tls: bool = False, settings: Mapping[str, str]
     log = folder / "node.log"
     began = time.perf_counter()
     with _process(command, environment, log) as process:
-        yield Node(process, address, _wait(process, began, lambda: _says_ready(address), log), folder)
+        yield Node(process, address, _wait(process, began, lambda: _says_ready(address)), folder)
 
 
 @contextmanager
@@ -121,7 +122,7 @@ def running_prototype(program: Path, folder: Path, *, tls: bool = False) -> Iter
     log = folder / "prototype.log"
     began = time.perf_counter()
     with _process(command, environment, log) as process:
-        yield Server(process, address, _wait(process, began, lambda: _accepts(port), log))
+        yield Server(process, address, _wait(process, began, lambda: _accepts(port)))
 
 
 def free_port() -> int:
@@ -157,6 +158,8 @@ def _process(command: list[str], environment: Mapping[str, str], log: Path) -> I
     try:
         yield process
     finally:
+        if process.poll() is not None:
+            progress(f"the server ended by itself; the end of its log:\n{_tail(log)}")
         process.terminate()
         try:
             process.wait(STOP_SECONDS)
@@ -165,15 +168,15 @@ def _process(command: list[str], environment: Mapping[str, str], log: Path) -> I
             process.wait()
 
 
-def _wait(process: "subprocess.Popen[bytes]", began: float, is_ready: Callable[[], bool], log: Path) -> float:
+def _wait(process: "subprocess.Popen[bytes]", began: float, is_ready: Callable[[], bool]) -> float:
     """Seconds from `began` (of the performance counter) until the server is ready; raises ServerError."""
     while time.perf_counter() - began < START_SECONDS:
         if process.poll() is not None:
-            raise ServerError(f"the server did not start, status {process.returncode}\n{_tail(log)}")
+            raise ServerError(f"the server did not start, status {process.returncode}")
         if is_ready():
             return time.perf_counter() - began
         time.sleep(_POLL_SECONDS)
-    raise ServerError(f"the server was not ready after {START_SECONDS} s\n{_tail(log)}")
+    raise ServerError(f"the server was not ready after {START_SECONDS} s")
 
 
 def _says_ready(address: Address) -> bool:

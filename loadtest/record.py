@@ -70,8 +70,10 @@ class Report:
 
     def __init__(self, program: str, arguments: argparse.Namespace) -> None:
         self._program = program
-        self._arguments = {name: value for name, value in vars(arguments).items() if value is not None}
-        self._directory = Path(arguments.directory)
+        self._json: Path | None = arguments.json
+        # Paths are one machine's affair and mean nothing to a reader of the record.
+        self._arguments = {name: value for name, value in vars(arguments).items() if not isinstance(value, Path | None)}
+        self._machine = machine(arguments.directory)
         self._date = datetime.datetime.now(datetime.UTC)
         self._began = time.monotonic()
         self.figures: list[Figure] = []
@@ -94,8 +96,8 @@ class Report:
     def finish(self) -> int:
         """Print the table, write the record where one was asked for, and return the exit status: 0."""
         print(self._table(), flush=True)
-        if self._arguments.get("json"):
-            Path(self._arguments["json"]).write_bytes(msgspec.json.format(msgspec.json.encode(self._record())) + b"\n")
+        if self._json is not None:
+            self._json.write_bytes(msgspec.json.format(msgspec.json.encode(self._record())) + b"\n")
         return 0
 
     def _table(self) -> str:
@@ -103,17 +105,16 @@ class Report:
         rows = [head, *(_cells(figure) for figure in self.figures)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join((f"\n{self._program}", lines[0], "-" * len(lines[0]), *lines[1:]))
+        given = ", ".join(f"{name} {value}" for name, value in self._arguments.items())
+        return "\n".join((f"\n{self._program}: {given}", lines[0], "-" * len(lines[0]), *lines[1:]))
 
     def _record(self) -> dict[str, Any]:
         return {
             "program": self._program,
             "date": self._date.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - self._began, 1),
-            "arguments": {
-                name: str(value) if isinstance(value, Path) else value for name, value in self._arguments.items()
-            },
-            "machine": machine(self._directory),
+            "arguments": self._arguments,
+            "machine": self._machine,
             "figures": [asdict(figure) for figure in self.figures],
             "runs": self.runs,
         }

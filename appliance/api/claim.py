@@ -5,9 +5,9 @@ the event loop's thread.
 """
 
 from appliance.api.bodies import ClaimBody, read_claim, read_claim_batch
-from appliance.api.context import Context, guarded
+from appliance.api.context import Context, answering
 from appliance.api.parse import claim_commands, claim_count, claim_wait_ms, lease_ms, worker_id
-from appliance.api.render import claimed, claimed_batch, problem
+from appliance.api.render import claimed, claimed_batch
 from appliance.auth.caller import Caller
 from appliance.errors import PERMISSION_DENIED, Problem
 from appliance.mux.exchange import Request
@@ -37,17 +37,15 @@ class Claiming:
         worker = worker_id(body.worker_id)
         commands = _allowed(caller, claim_commands(body.commands))
         tenant, subject = caller.tenant, caller.subject
-        render = claimed_batch if batch else claimed
+
+        answer = answering(request, claimed_batch if batch else claimed, tenant)
 
         def sink(outcome: Claimed | Problem) -> None:
-            if isinstance(outcome, Problem):
-                request.respond(problem(outcome))
-            elif request.closed:
+            if request.closed and isinstance(outcome, Claimed):
                 for task in outcome.tasks:
                     self._give_back(tenant, subject, worker, task)
-                request.respond(guarded(request, render, Claimed([]), tenant))
-            else:
-                request.respond(guarded(request, render, outcome, tenant))
+                outcome = Claimed([])
+            answer(outcome)
 
         claim = Claim(tenant, sink, subject, worker, commands, lease, count, wait)
         if wait:

@@ -6,7 +6,7 @@ operation means. Runs on the event loop's thread.
 
 import logging
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -19,9 +19,6 @@ from appliance.tasks.model import Operation, Sink
 from appliance.tasks.scheduler import Scheduler
 
 logger = logging.getLogger("codeq.api")
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class ApiSettings(msgspec.Struct, frozen=True):
@@ -51,35 +48,34 @@ class Context:
             self.scheduler.when_room(operation.tenant, request.hold())
 
 
-def answering(
-    request: Request, render: Callable[Concatenate[T, P], Response], *args: P.args, **kwargs: P.kwargs
-) -> Sink:
+def answering(request: Request, render: Callable[..., Response], *args: Any) -> Sink:
     """A sink that answers `request` with what `render` makes of the outcome and the further arguments."""
 
     def sink(outcome: Any) -> None:
         if isinstance(outcome, Problem):
-            request.respond(problem(outcome))
+            response = problem(outcome)
         else:
-            request.respond(guarded(request, render, outcome, *args, **kwargs))
+            try:
+                response = render(outcome, *args)
+            except Exception as error:  # noqa: BLE001  # see `failed`
+                response = failed(request, error)
+        request.respond(response)
 
     return sink
 
 
-def guarded(request: Request, make: Callable[P, Response], *args: P.args, **kwargs: P.kwargs) -> Response:
-    """The response that `make` gives, or a refusal where it fails.
+def failed(request: Request, error: Exception) -> Response:
+    """The refusal for an answer that could not be made.
 
     For what runs when the handler of the request has returned long ago: nobody else would answer the client. A failure
     of the whole store is not one request's affair and goes on to whoever called.
     """
-    try:
-        return make(*args, **kwargs)
-    except StoreError:
-        raise
-    except DamagedRow as damage:
-        return damaged(request, damage)
-    except Exception:
-        logger.exception("an answer could not be made", extra={"request_id": request.request_id})
-        return problem(Problem(INTERNAL, "internal error"))
+    if isinstance(error, StoreError):
+        raise error
+    if isinstance(error, DamagedRow):
+        return damaged(request, error)
+    logger.error("an answer could not be made", exc_info=error, extra={"request_id": request.request_id})
+    return problem(Problem(INTERNAL, "internal error"))
 
 
 def damaged(request: Request, damage: DamagedRow) -> Response:

@@ -33,10 +33,10 @@ class Creating:
         check_batch(len(items))
         tenant = caller.tenant
         if not items:
-            return created_batch([], tenant, bare=bare)
+            return created_batch([], tenant, bare)
         now = self._context.clock()
         tasks = [self._item(item, now) for item in items]
-        sink = answering(request, created_batch, tenant, bare=bare)
+        sink = answering(request, created_batch, tenant, bare)
         self._context.ask(request, CreateBatch(tenant, sink, tasks))
         return None
 

@@ -54,9 +54,9 @@ class Owning:
         read, bare = read_result_batch(request.body)
         check_batch(len(read))
         if not read:
-            return _batch_response([], [], bare=bare)
+            return _batch_response([], [], bare)
         items = [self._item(item, caller) for item in read]
-        sink = answering(request, _batch_response, read, bare=bare)
+        sink = answering(request, _batch_response, read, bare)
         self._context.ask(request, FinishBatch(caller.tenant, sink, items))
         return None
 
@@ -110,9 +110,9 @@ def _lease(body: OwnerBody, task_id: bytes) -> tuple[str, int | None]:
     return worker_id(body.worker_id), lease_number(body.lease_id, task_id)
 
 
-def _batch_response(outcomes: list[Record | Problem], read: list[ResultItem | BadItem], *, bare: bool) -> Response:
+def _batch_response(outcomes: list[Record | Problem], read: list[ResultItem | BadItem], bare: bool) -> Response:
     task_ids = [named_task(item.raw) if isinstance(item, BadItem) else item.task_id for item in read]
-    return record_batch(task_ids, outcomes, bare=bare)
+    return record_batch(task_ids, outcomes, bare)
 
 
 def _never(_outcome: Record | Problem) -> None:

@@ -7,7 +7,7 @@ event loop's thread.
 from typing import Final
 from urllib.parse import parse_qs
 
-from appliance.api.context import Context, damaged, guarded
+from appliance.api.context import Context, answering, damaged
 from appliance.api.parse import wait_ms_in_query
 from appliance.api.render import encode, problem, result, task
 from appliance.auth.caller import Caller
@@ -67,14 +67,14 @@ class Reading:
         if watches.watching(tenant) >= context.settings.waiting_per_tenant_max:
             raise Problem(RATE_LIMITED, "too many reads of this tenant are waiting", retry_after_seconds=1)
 
+        answer = answering(request, self._result_now, tenant)
+
         def tell() -> None:
-            request.respond(guarded(request, self._result_now, tenant, task_id))
+            answer(task_id)
 
-        request.on_closed = watches.add(task_id, Watch(tenant, tell), context.clock() + wait_ms)
-        # The end of this wait may be nearer than the time the pump is set to.
-        context.scheduler._wake()
+        request.on_closed = context.scheduler.watch(task_id, Watch(tenant, tell), context.clock() + wait_ms)
 
-    def _result_now(self, tenant: str, task_id: bytes) -> Response:
+    def _result_now(self, task_id: bytes, tenant: str) -> Response:
         try:
             return result(self._find(tenant, task_id), tenant)
         except Problem as refusal:

@@ -148,7 +148,7 @@ def created(outcome: Created, tenant: str) -> Response:
     return Response(201, encode(task), (location,))
 
 
-def created_batch(outcomes: list[Created | Problem], tenant: str, *, bare: bool) -> Response:
+def created_batch(outcomes: list[Created | Problem], tenant: str, bare: bool) -> Response:
     """The results of a batch of creates, in order."""
     return _list(
         "results",
@@ -200,7 +200,7 @@ def result(found: Task, tenant: str) -> Response:
     return Response(200, encode(RecordWithTaskJson(*fields, task=task_json(found, tenant))))
 
 
-def record_batch(task_ids: list[str | None], outcomes: list[Record | Problem], *, bare: bool) -> Response:
+def record_batch(task_ids: list[str | None], outcomes: list[Record | Problem], bare: bool) -> Response:
     """The results of a batch of results, in order."""
     return _list(
         "results",

@@ -15,9 +15,9 @@ from appliance.mux import client_hello
 from appliance.mux.client_hello import ClientHello, MalformedHello, NeedMore
 from appliance.mux.limits import Limits
 from appliance.mux.sniffer import SNIFF_LIMIT_BYTES, Kind, sniff
-from appliance.mux.tls import ALPN_H2, ALPN_HTTP1
+from appliance.mux.tls import ALPN_H2, ALPN_HTTP1, ALPN_HTTP10
 
-_AGREED: Final = {ALPN_H2: Kind.HTTP2, ALPN_HTTP1: Kind.HTTP1}
+_AGREED: Final = {ALPN_H2: Kind.HTTP2, ALPN_HTTP1: Kind.HTTP1, ALPN_HTTP10: Kind.HTTP1}
 
 
 class Verdicts(Protocol):

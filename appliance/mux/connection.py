@@ -234,7 +234,10 @@ class Connection(asyncio.Protocol):
             self._flush()
 
     def _flush(self) -> None:
-        if self._write_blocked or self._closing_at or self._transport is None:
+        if self._closing_at or self._transport is None:
+            return
+        if self._write_blocked:
+            self._update_reading()
             return
         core = self._core
         data = core.data_to_send()

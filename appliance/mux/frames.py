@@ -42,6 +42,7 @@ FLOW_CONTROL_ERROR: Final = 3
 FRAME_SIZE_ERROR: Final = 6
 REFUSED_STREAM: Final = 7
 CANCEL: Final = 8
+COMPRESSION_ERROR: Final = 9
 ENHANCE_YOUR_CALM: Final = 11
 
 
@@ -167,3 +168,5 @@ class FrameWalker:
             abuse.continuation(size, ends_block, now)
         elif kind == SETTINGS and not flags & ACK:
             abuse.settings(now)
+        elif kind == SETTINGS and size:
+            raise Http2Error(FRAME_SIZE_ERROR, "an ACK of SETTINGS has content")

@@ -1,12 +1,9 @@
 """HTTP/2, server side, as bytes in and bytes out.
 
-Owns one connection's streams and their order of events. Three parts share the work: the frame walker counts abuse and
+Owns one connection's streams and their order of events. Four parts share the work: the frame walker counts abuse and
 keeps from the codec what the connection handles itself; the codec (h2) keeps headers, settings and the states of the
-streams; the send side owns every send window and all outbound DATA. The codec learns of each end of a stream, or it
+streams; the uploads own what arrives and when more may; the send side owns every send window and all outbound DATA. The codec learns of each end of a stream, or it
 would believe a hundred of them open. Sans-IO: no socket, no clock.
-
-Inbound flow control: the connection's window is returned as bytes arrive, a stream's only while the connection buffers
-little or the stream is the oldest unfinished one. So memory is bounded and one body can always finish.
 """
 
 import logging
@@ -19,14 +16,17 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from h2.settings import SettingCodes
+from hpack.exceptions import HPACKError
 from hyperframe.frame import SettingsFrame
 
 from appliance.mux import frames
 from appliance.mux.exchange import Channel, Request, Response, problem_response
 from appliance.mux.frames import FrameWalker, Http2Error
 from appliance.mux.h2_abuse import Abuse, CalmDownError
-from appliance.mux.h2_request import Head2, head_bytes, parse_fields
-from appliance.mux.h2_send import DEFAULT_WINDOW_BYTES, Outgoing, SendSide, WindowOverflowError
+from appliance.mux.h2_codec import make_codec
+from appliance.mux.h2_request import head_bytes, parse_fields
+from appliance.mux.h2_send import Outgoing, SendSide, WindowOverflowError
+from appliance.mux.h2_uploads import Stream, Uploads
 from appliance.mux.http1_response import has_body
 from appliance.mux.hub import Hub
 from appliance.mux.refusal import RefusedError, body_too_large, memory_exhausted, refused
@@ -40,30 +40,6 @@ DEBUG_LIMIT_BYTES: Final = 200
 HIGHEST_STREAM_ID: Final = 2**31 - 1
 KEEPALIVE_PAYLOAD: Final = b"keepaliv"
 """Recognisable in a capture; its answer is not told from any other byte received."""
-
-
-class _Codec(h2.connection.H2Connection):
-    """h2 that remembers 1,000 closed streams instead of 65,536: enough to tell a late frame from a wrong one, and
-    little enough for ten thousand connections."""
-
-    MAX_CLOSED_STREAMS = 1_000
-
-
-class _Stream:
-    """One request on its way in, and until it is answered."""
-
-    __slots__ = ("began_at", "body", "cost_bytes", "ended", "head", "id", "request", "responded", "ungranted_bytes")
-
-    def __init__(self, stream_id: int, head: Head2 | None, cost_bytes: int, now: float) -> None:
-        self.id = stream_id
-        self.head = head
-        self.cost_bytes = cost_bytes
-        self.body = bytearray()
-        self.request: Request | None = None
-        self.began_at = now
-        self.ended = False
-        self.responded = False
-        self.ungranted_bytes = 0
 
 
 class Http2:
@@ -82,12 +58,10 @@ class Http2:
         self._last_active = now
         self._partial_since = 0.0
         self._pinged = False
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._ready: deque[Request] = deque()
         self._ghosts = 0
         self._unanswered = 0
-        self._upload_bytes = 0
-        self._conn_ungranted_bytes = 0
         self._highest_stream_id = 0
         self._refuse_above = HIGHEST_STREAM_ID
         self._drain_at = 0.0
@@ -95,39 +69,9 @@ class Http2:
         self._walker = FrameWalker(self._abuse, hub.limits.h2_frame_bytes)
         self._send_side = SendSide(self._abuse, hub.memory)
         self._out: list[bytes] = []
-        self._codec = self._begin()
-
-    def _begin(self) -> h2.connection.H2Connection:
-        """The codec is told more streams than the peer: an honest client may open some before it has read our
-        SETTINGS, and the codec would end the connection instead of refusing one stream."""
-        limits = self._limits
-        config = h2.config.H2Configuration(
-            client_side=False,
-            header_encoding=None,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-            normalize_inbound_headers=False,
-        )
-        advertised = {
-            SettingCodes.HEADER_TABLE_SIZE: limits.h2_table_bytes,
-            SettingCodes.MAX_CONCURRENT_STREAMS: limits.h2_streams,
-            SettingCodes.INITIAL_WINDOW_SIZE: limits.h2_stream_window_bytes,
-            SettingCodes.MAX_FRAME_SIZE: limits.h2_frame_bytes,
-            SettingCodes.MAX_HEADER_LIST_SIZE: limits.head_bytes,
-        }
-        own = {**advertised, SettingCodes.MAX_CONCURRENT_STREAMS: limits.h2_streams + limits.h2_streams_slack}
-        codec = _Codec(config)
-        codec.local_settings = h2.settings.Settings(client=False, initial_values=own)
-        codec.max_inbound_frame_size = limits.h2_frame_bytes
-        codec.decoder.max_header_list_size = limits.head_bytes
-        codec.decoder.max_allowed_table_size = limits.h2_table_bytes
-        codec.initiate_connection()
-        codec.clear_outbound_data_buffer()
-        self._out.append(SettingsFrame(0, {int(code): value for code, value in advertised.items()}).serialize())
-        codec.increment_flow_control_window(limits.h2_connection_window_bytes - DEFAULT_WINDOW_BYTES)
-        self._out.append(codec.data_to_send())
-        codec.receive_data(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        return codec
+        self._codec, preamble = make_codec(hub.limits)
+        self._out.append(preamble)
+        self._uploads = Uploads(self._codec, hub.limits, self._streams)
 
     # What the shell asks.
 
@@ -144,7 +88,7 @@ class Http2:
     @property
     def mid_request(self) -> bool:
         """Reading on is what frees memory: a body wants to end, or an answer waits for a window update."""
-        return self._upload_bytes > 0 or self._send_side.queued_bytes > 0
+        return self._uploads.buffered_bytes > 0 or self._send_side.queued_bytes > 0
 
     @property
     def full(self) -> bool:
@@ -223,6 +167,9 @@ class Http2:
         flood = isinstance(error, h2.exceptions.DenialOfServiceError)
         reason = "h2-header-block" if flood else "h2-protocol"
         code = frames.ENHANCE_YOUR_CALM if flood else int(error.error_code)
+        if isinstance(error.__cause__, HPACKError):
+            # The codec calls it a protocol error; RFC 9113 4.3 has a code of its own.
+            code = frames.COMPRESSION_ERROR
         self._fail(code, reason if flood else str(error), reason)
 
     def _count_codec_resets(self, data: bytes) -> None:
@@ -260,7 +207,7 @@ class Http2:
             return
         cost_bytes = head_bytes(fields)
         self._memory.take(cost_bytes)
-        stream = _Stream(stream_id, None, cost_bytes, self._time)
+        stream = Stream(stream_id, cost_bytes, self._time)
         self._streams[stream_id] = stream
         self._send_side.open(stream_id)
         try:
@@ -272,18 +219,13 @@ class Http2:
             self.drain(self._time)
 
     def _data_received(self, stream_id: int, data: bytes, flow_controlled_bytes: int, ended: bool) -> None:
-        self._conn_ungranted_bytes += flow_controlled_bytes
-        if self._conn_ungranted_bytes * 2 >= self._limits.h2_connection_window_bytes:
-            self._codec.increment_flow_control_window(self._conn_ungranted_bytes)
-            self._conn_ungranted_bytes = 0
+        self._uploads.connection_received(flow_controlled_bytes)
         stream = self._streams.get(stream_id)
         if stream is None or stream.responded or stream.ended:
             return
-        stream.ungranted_bytes += flow_controlled_bytes
-        stream.body += data
         stream.cost_bytes += len(data)
-        self._upload_bytes += len(data)
         self._memory.take(len(data))
+        self._uploads.received(stream, data, flow_controlled_bytes)
         if len(stream.body) > self._limits.body_bytes:
             stream.ended = ended
             self._refuse(stream, body_too_large(self._limits.body_bytes))
@@ -291,33 +233,7 @@ class Http2:
             stream.ended = ended
             self._refuse(stream, memory_exhausted())
         elif not ended:
-            self._grant(stream)
-
-    def _grant(self, stream: _Stream) -> None:
-        """Opens the stream's window again when half of it is used and there is room for what may come."""
-        if stream.ungranted_bytes * 2 < self._limits.h2_stream_window_bytes:
-            return
-        if self._upload_bytes > self._limits.h2_upload_bytes and stream is not self._oldest_upload():
-            return
-        try:
-            self._codec.increment_flow_control_window(stream.ungranted_bytes, stream.id)
-        except (h2.exceptions.ProtocolError, KeyError) as error:
-            # The codec has just reset the stream itself and its event is yet to come.
-            log.debug("stream %d can not be granted more: %s", stream.id, error)
-        stream.ungranted_bytes = 0
-
-    def _oldest_upload(self) -> _Stream | None:
-        return next((each for each in self._streams.values() if not each.ended and not each.responded), None)
-
-    def _upload_done(self, stream: _Stream) -> None:
-        """A body is complete or given up: those that waited for its room may go on."""
-        self._upload_bytes -= len(stream.body)
-        stream.body = bytearray()
-        if self.closing:
-            return
-        for each in self._streams.values():
-            if not each.ended and not each.responded:
-                self._grant(each)
+            self._uploads.grant(stream)
 
     def _stream_ended(self, stream_id: int) -> None:
         stream = self._streams.get(stream_id)
@@ -327,7 +243,7 @@ class Http2:
         if stream.responded:
             return
         body = bytes(stream.body)
-        self._upload_done(stream)
+        self._end_upload(stream)
         head = stream.head
         if head is None:
             raise AssertionError("a stream without a head is answered at once")
@@ -347,6 +263,9 @@ class Http2:
         )
         self._unanswered += 1
         self._ready.append(stream.request)
+
+    def _end_upload(self, stream: Stream) -> None:
+        self._uploads.done(stream, grant_others=not self.closing)
 
     def next_request(self, now: float) -> Request | None:
         """The next complete request, while the answers of this connection do not pile up."""
@@ -404,7 +323,7 @@ class Http2:
         self._unanswered -= 1
         self._respond(stream, response, request.request_id, request.method == "HEAD")
 
-    def _respond(self, stream: _Stream, response: Response, request_id: str, head_only: bool) -> None:
+    def _respond(self, stream: Stream, response: Response, request_id: str, head_only: bool) -> None:
         stream.responded = True
         bodiless = head_only or not has_body(response.status) or not (response.body or response.chunks is not None)
         headers = self._response_headers(response, request_id)
@@ -438,23 +357,23 @@ class Http2:
         self._codec.clear_outbound_data_buffer()
         self._finished(self._streams[stream_id])
 
-    def _finished(self, stream: _Stream) -> None:
+    def _finished(self, stream: Stream) -> None:
         if not stream.ended:
             # The answer came before the end of the request: the rest is not wanted (RFC 9113 8.1).
             self._codec.reset_stream(stream.id, frames.NO_ERROR)
             self._collect()
         self._forget(stream)
 
-    def _refuse(self, stream: _Stream, refusal: RefusedError) -> None:
+    def _refuse(self, stream: Stream, refusal: RefusedError) -> None:
         """Answers a stream whose request will not be handed over."""
         self._hub.observer.refused(refusal.reason)
         stream.responded = True
-        self._upload_done(stream)
+        self._end_upload(stream)
         response = problem_response(refusal.problem)
         self._hub.observer.responded(response.status, 0.0)
         self._respond(stream, response, self._hub.request_id(None), head_only=False)
 
-    def _forget(self, stream: _Stream) -> None:
+    def _forget(self, stream: Stream) -> None:
         del self._streams[stream.id]
         self._send_side.close(stream.id)
         self._memory.give(stream.cost_bytes)
@@ -465,7 +384,7 @@ class Http2:
         if stream is None:
             return
         self._forget(stream)
-        self._upload_done(stream)
+        self._end_upload(stream)
         if stream.request is not None and not stream.responded:
             self._unanswered -= 1
             if not self._hub.client_left(stream.request):
@@ -560,7 +479,7 @@ class Http2:
         for stream in list(self._streams.values()):
             if stream.ended or stream.responded:
                 continue
-            if stream.ungranted_bytes >= limits.h2_stream_window_bytes:
+            if self._uploads.withheld(stream):
                 stream.began_at = now  # it waits for a window that we keep shut
             allowed = limits.body_seconds + len(stream.body) / limits.body_bytes_per_second
             if now - stream.began_at > allowed:

@@ -14,7 +14,9 @@ from cryptography import x509
 
 ALPN_H2: Final = "h2"
 ALPN_HTTP1: Final = "http/1.1"
-ALPN: Final = (ALPN_H2, ALPN_HTTP1)
+ALPN_HTTP10: Final = "http/1.0"
+"""What `curl --http1.0` offers, and nothing beside it."""
+ALPN: Final = (ALPN_H2, ALPN_HTTP1, ALPN_HTTP10)
 SECONDS_PER_DAY: Final = 86_400
 
 

@@ -43,7 +43,7 @@ from appliance.tasks.model import (
 from appliance.tasks.queues import Queue
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.table import READY as READY_STATE
-from appliance.tasks.watches import Watches
+from appliance.tasks.watches import Watch, Watches
 
 INBOX_QUANTUM: Final = 64
 """Transitions that one tenant decides before the next has its turn."""
@@ -149,6 +149,11 @@ class Scheduler:
         """Call `resume` once when this tenant may be read again."""
         self.inboxes.when_room(tenant, resume)
 
+    def watch(self, task_id: bytes, watch: Watch, deadline_ms: int) -> Callable[[], None]:
+        """Tell `watch` once the task's end is durable, or at the deadline. The returned function ends it untold."""
+        self._wake()  # the deadline may be the next thing to happen
+        return self.watches.add(task_id, watch, deadline_ms)
+
     def read_task(self, tenant_name: str, task_id: bytes) -> Task | None:
         """The task as it is durable now, or None where this tenant has no such task."""
         tenant = self.tasks.registry.tenants.get(tenant_name)
@@ -163,6 +168,11 @@ class Scheduler:
             if content is None:
                 raise DamagedRow(BODY, task_id, "a state without its body")
             return Task(task_id, decode_body(content), state)
+        except DamagedRow:
+            raise
+        except Exception as error:
+            self._on_error(error)  # a store that cannot be read ends the node, whoever asked
+            raise
         finally:
             self._store.release()
 
@@ -202,6 +212,8 @@ class Scheduler:
         tasks = self.tasks
         times = [tasks.waits.next_deadline(), self.watches.next_deadline()]
         if not self._full(self.overlay.open):
+            if self._rebase:
+                return 0
             times += [tasks.leases.next_time(), tasks.delays.next_time()]
             if self._may_sweep():
                 times.append(tasks.retention.next_time())
@@ -283,7 +295,7 @@ class Scheduler:
 
     def _decide(self, now: int) -> None:
         group = self.overlay.open
-        if self._rebase:
+        if self._rebase and not self._full(group):
             self._rebase_some(now)
         busy = True
         while busy and not self._full(group):
@@ -465,8 +477,11 @@ class Scheduler:
                 return
             self._sweep_ready = keys
         keys, self._sweep_ready = self._sweep_ready, []
-        self._sweep_quota -= len(keys)
+        before = self.overlay.open.transitions
         self._each(self.tasks.sweep, now, keys)
+        # Keys that meant nothing any more are not counted: on a node that writes nothing else they would use up the
+        # quota of a group that never ends.
+        self._sweep_quota -= self.overlay.open.transitions - before
 
     def _touch_first(self, now: int, keys: list[bytes]) -> bool:
         """Have old rows brought into memory before the loop needs them. False: they are to be swept right away."""
@@ -501,7 +516,8 @@ class Scheduler:
         """Close the open group and give it to the seam, if it has writes and the seam is free."""
         if self.overlay.open.transitions == 0 or not self._seam.ready():
             return False
-        self.tasks.close_group(now)
+        # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
+        self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
         group = self.overlay.close()
         self._sweep_quota = SWEEP_QUANTUM
         self._seam.submit(group.number, group.close())

@@ -76,11 +76,22 @@ def headed(name: str, **header: Any) -> Token:
     return Token(name, lambda keys: signed(keys.producer, json.dumps(claims()).encode(), text))
 
 
+def timed(name: str, claim: str, seconds: int) -> Token:
+    """A producer's token with a time so far from now."""
+
+    def make(keys: Keys) -> str:
+        return signed(keys.producer, json.dumps(claims(**{claim: int(time.time()) + seconds})).encode())
+
+    return Token(name, make)
+
+
 def written(name: str, payload: bytes, header: bytes = b'{"alg":"ES256"}') -> Token:
     """A producer's token of literal bytes; `EXP` in them is a good expiry."""
-    return Token(
-        name, lambda keys: signed(keys.producer, payload.replace(b"EXP", b"%d" % (time.time() + 3600)), header)
-    )
+
+    def make(keys: Keys) -> str:
+        return signed(keys.producer, payload.replace(b"EXP", b"%d" % (time.time() + 3_600)), header)
+
+    return Token(name, make)
 
 
 def spoilt(name: str, spoil: Callable[[str], str]) -> Token:
@@ -152,20 +163,20 @@ SIGNATURES: Final = (
 )
 
 CLAIMS: Final = (
-    said("expired", exp=int(time.time()) - 61),
+    timed("expired", "exp", -61),
     said("no expiry", exp=None),
     said("an expiry in words", exp="tomorrow"),
     said("an expiry that is true", exp=True),
     said("a negative expiry", exp=-1),
-    said("an expiry past the configured lifetime", exp=int(time.time()) + 3_661 * DAY_SECONDS),
+    timed("an expiry past the configured lifetime", "exp", 3_661 * DAY_SECONDS),
     said("an expiry of 400 digits", exp=10**400),
     said("no subject", sub=None),
     said("an empty subject", sub=""),
     said("a subject that is a number", sub=1),
     said("a subject past its limit", sub="s" * 257),
     said("a subject with a line break", sub="a\nb"),
-    said("issued in the future", iat=int(time.time()) + 3_000),
-    said("not valid yet", nbf=int(time.time()) + 3_000),
+    timed("issued in the future", "iat", 65),
+    timed("not valid yet", "nbf", 65),
     said("issued at a time in words", iat="now"),
     said("tenants that disagree", tid="another"),
     said("tenants that disagree further down", organization_id="another"),
@@ -195,7 +206,8 @@ CLAIMS: Final = (
 TABLE: Final = SIGNATURES + CLAIMS
 
 ACCEPTED: Final = (
-    said("just expired, within the skew", exp=int(time.time()) + 1 - 50),
+    timed("just expired, within the skew", "exp", -50),
+    timed("issued in a moment, within the skew", "iat", 50),
     said("the longest subject", sub="s" * 256),
     said("a type", role="ADMIN"),
     said("the tenant under all of its names", tid=TENANT, tenant_id=TENANT, organizationId=TENANT),

@@ -1,5 +1,6 @@
 """HTTP/1.1 answers off a bare socket, for requests that no honest client can send. Knows nothing of the node."""
 
+import contextlib
 import json
 import socket
 from typing import Any, BinaryIO, NamedTuple
@@ -51,16 +52,15 @@ def answers(sock: socket.socket, data: bytes) -> list[Answer]:
     """Everything that comes back for `data` until the server closes, which it must do by itself."""
     stream = send(sock, data)
     found = []
-    while (answer := read_answer(stream)) is not None:
-        found.append(answer)
+    with contextlib.suppress(ConnectionResetError):  # which is how unread bytes make a close look
+        while (answer := read_answer(stream)) is not None:
+            found.append(answer)
     return found
 
 
 def send(sock: socket.socket, data: bytes) -> BinaryIO:
     """Send all of it, even where the server stops listening in between, and return what to read answers from."""
     stream = sock.makefile("rb")
-    try:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         sock.sendall(data)
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # refused before its end: the answer is what counts
     return stream

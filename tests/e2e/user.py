@@ -14,14 +14,14 @@ BASE: Final = "/v1/codeq"
 
 
 class User:
-    """One tenant on one node. `close` it, or use it with `with`."""
+    """One tenant on one node. Used with `with` it closes its client, which may also be lent to it."""
 
-    def __init__(self, node: Node, tenant: str, *, http2: bool = False) -> None:
+    def __init__(self, node: Node, tenant: str, *, http2: bool = False, client: httpx.Client | None = None) -> None:
         self.node = node
         self.tenant = tenant
         self.producer = node.producer(tenant)
         self.worker = node.worker(tenant)
-        self.client = node.client(http2=http2)
+        self.client = client or node.client(http2=http2)
 
     def __enter__(self) -> "User":
         return self

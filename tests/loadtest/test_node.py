@@ -32,12 +32,13 @@ def test_a_node_serves_and_is_measured_until_the_end_of_its_block(tmp_path: Path
         node.cpu_seconds()
 
 
-def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_node_that_cannot_start_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with (
-        pytest.raises(ServerError, match="CODEQ_TASKS_RETENTION_SECONDS"),
+        pytest.raises(ServerError, match="did not start, status 78"),
         running_node(tmp_path / "node", settings={"TASKS_RETENTION_SECONDS": "soon"}),
     ):
         pass
+    assert "CODEQ_TASKS_RETENTION_SECONDS" in capsys.readouterr().err
 
 
 def test_a_sketch_that_is_not_there_is_named(tmp_path: Path) -> None:

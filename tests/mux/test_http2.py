@@ -1,5 +1,8 @@
 """HTTP/2 against a client made of the same codec, and against raw frames that no honest client sends."""
 
+# mypy: disable-error-code="comparison-overlap, index"
+# (the client decodes header names, which its types do not know)
+
 import itertools
 import json
 from typing import Any
@@ -71,7 +74,7 @@ class Peer:
     def status(self, stream_id: int) -> int:
         for event in self.events:
             if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream_id:
-                return int(dict(event.headers)[":status"])  # type: ignore[arg-type,call-overload]
+                return int(dict(event.headers)[":status"])
         return 0
 
     def body(self, stream_id: int) -> bytes:

@@ -63,6 +63,7 @@ class Ledger:
         self.tenants: dict[str, bytes] = {}
         self.queues: dict[bytes, dict[str, bytes]] = {}
         """Prefixes of queues by tenant prefix and command."""
+        self.swept: set[bytes] = set()
         self.changes = 0
 
     def take(self, writes: list[TableWrites], change: Change, step: int, now_ms: int) -> None:
@@ -74,6 +75,7 @@ class Ledger:
                 self._note(self.states, deletes, _decoded(table, puts, decode_state), change.states, pairs=True)
             elif table == BODY:
                 self._note(self.bodies, deletes, _decoded(table, puts, decode_body), change.bodies)
+                self.swept.update(deletes)
             elif table == IDEM:
                 self._note(self.idems, deletes, _decoded(table, puts, decode_idem), change.idems)
             elif table == READY:

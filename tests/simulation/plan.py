@@ -132,6 +132,7 @@ def _constants(rng: Random) -> dict[str, int]:
         "scheduler.SWEEP_QUANTUM": rng.choice((1, 3, 250)),
         "scheduler.REFILL_KEYS": rng.choice((2, 4, 1_024)),
         "scheduler.REFILL_QUEUES": rng.choice((1, 4)),
+        "scheduler.TOUCH_AGE_MS": rng.choice((0, 10_000, 600_000)),
         "scheduler.REBASE_ROWS": rng.choice((1, 3, 250)),
         "scheduler.GROUP_TRANSITIONS_MIN": rng.choice((2, 64)),
         "window.FIRST_REFILL_KEYS": rng.choice((1, 2, 64)),

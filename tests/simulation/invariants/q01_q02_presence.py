@@ -20,7 +20,6 @@ class Presence(Watcher):
         self._items: dict[tuple[int, int], Item] = {}
         self._born: dict[tuple[int, int], bytes] = {}
         self._acknowledged: dict[bytes, int] = {}
-        self._swept: set[bytes] = set()
 
     def sent(self, call: Call) -> None:
         for item in call.items:
@@ -29,7 +28,6 @@ class Presence(Watcher):
     def committed(self, change: Change) -> None:
         for task_id, body in change.bodies.items():
             if body is None:
-                self._swept.add(task_id)
                 continue
             mark = _mark(body.payload)
             item = self._items.get(mark)
@@ -45,7 +43,7 @@ class Presence(Watcher):
         for item in call.items:
             if item.verdict == OK and isinstance(item.outcome, Created):
                 task_id = item.outcome.task.id
-                if task_id not in self._ledger.bodies or task_id not in self._ledger.states:
+                if task_id not in self._ledger.states and task_id not in self._ledger.swept:
                     raise Violation("Q1", f"call {call.number} was answered with {task_id.hex()}, which is not on disk")
                 self._acknowledged[task_id] = call.number
             elif item.verdict == FAIL and _mark(item.new.payload) in self._born:
@@ -66,7 +64,7 @@ class Presence(Watcher):
 
     def _none_is_lost(self) -> None:
         for task_id, number in self._acknowledged.items():
-            if task_id not in self._swept and task_id not in self._ledger.states:
+            if task_id not in self._ledger.swept and task_id not in self._ledger.states:
                 raise Violation("Q1", f"task {task_id.hex()}, acknowledged to call {number}, is lost")
 
 

@@ -18,8 +18,12 @@ class Keys(Watcher):
     def __init__(self, world: World) -> None:
         self._ledger = world.ledger
         self._live: dict[tuple[bytes, str], bytes] = {}
+        self._hashes: dict[bytes, set[bytes]] = {}
 
     def committed(self, change: Change) -> None:
+        for key, row in change.idems.items():
+            if row is not None:
+                self._hashes.setdefault(key[8:], set()).add(row.request_hash)
         for task_id, (old, new) in change.states.items():
             body = change.bodies.get(task_id)
             if old is not None and new is None and old.keyed:
@@ -43,16 +47,16 @@ class Keys(Watcher):
     def _check(self, call: Call, item: Item) -> None:
         outcome = item.outcome
         if item.verdict == OK and isinstance(outcome, Created):
+            if outcome.task.id in self._ledger.swept:
+                return
             row = self._row(outcome.task.state.queue, item)
             if row is None or row.id != outcome.task.id:
                 raise Violation("Q3", f"call {call.number} got a task for which its key does not stand")
             if row.request_hash != item.new.request_hash:
                 raise Violation("Q3", f"call {call.number} got the task of another request with its key")
         elif isinstance(outcome, Problem) and outcome.code == errors.IDEMPOTENCY_CONFLICT:
-            rows = [
-                row for key, row in self._ledger.idems.items() if key[8:] == idem_key(b"", item.new.key)
-            ]
-            if all(row.request_hash == item.new.request_hash for row in rows):
+            hashes = self._hashes.get(idem_key(b"", item.new.key), set())
+            if not hashes - {item.new.request_hash}:
                 raise Violation("Q3", f"call {call.number} met a conflict with a key that nothing on disk has")
 
     def _row(self, queue: bytes, item: Item) -> Idem | None:

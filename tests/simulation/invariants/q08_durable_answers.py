@@ -19,7 +19,8 @@ class DurableAnswers(Watcher):
             for task in call.outcome.tasks:
                 self._check_claimed(call, task)
         for action in call.actions:
-            if action.verdict == OK:
+            # The disk may be some groups ahead of the answer, up to the sweep of the task.
+            if action.verdict == OK and action.asked.id not in self._ledger.swept:
                 self._check_action(call, action)
 
     def _check_claimed(self, call: Call, task: Task) -> None:

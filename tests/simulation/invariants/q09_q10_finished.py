@@ -39,7 +39,7 @@ class Finished(Watcher):
                 self._check_result(call, asked, action.outcome)
 
     def _check_result(self, call: Call, asked: Finish, record: Record) -> None:
-        end = self._ends.get(asked.id)
+        end = self._ends.get(asked.id)  # kept also when the task has been swept meanwhile
         if end is None or end[1] != record.state:
             raise Violation("Q10", f"call {call.number} got a result that is not the recorded one")
         if _value(record.state.result) != _value(asked.result):
