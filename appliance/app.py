@@ -48,7 +48,7 @@ GC_THRESHOLDS = (50_000, 50, 1_000_000)
 IDLE_COLLECT_SECONDS = 60.0
 """At most this often an idle node collects everything."""
 
-HOUSEKEEPING_SECONDS = 0.1
+HOUSEKEEPING_SECONDS = 0.02
 CERTIFICATE_LOOK_SECONDS = 5.0
 
 

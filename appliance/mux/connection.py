@@ -301,9 +301,17 @@ class Connection(asyncio.Protocol):
             self._lingering = False
             self._closing_at = now
             self._transport.close()
-        elif not self._lingering and waited > self._limits.write_seconds:
-            self._hub.observer.refused("write-timeout")
+        elif not self._lingering and waited > self._closing_patience_seconds():
+            if self._transport.get_write_buffer_size():
+                self._hub.observer.refused("write-timeout")
             self._transport.abort()
+
+    def _closing_patience_seconds(self) -> float:
+        """A client answers the end of TLS when it looks: at a connection in a pool that may be never. A shutdown does
+        not wait for that once everything is written."""
+        if self._hub.draining and not self._transport.get_write_buffer_size():
+            return self._limits.linger_seconds
+        return self._limits.write_seconds
 
     def _check_write_progress(self, now: float) -> None:
         waiting_bytes = self._transport.get_write_buffer_size()

@@ -77,6 +77,7 @@ class Http1:
         self._outstanding: deque[Request] = deque()
         self._early: dict[Request, Response] = {}
         self._out: list[bytes] = []
+        self._out_bytes = 0
         self._stream: Iterator[bytes] | None = None
         self._stream_chunked = False
         self._stream_keep_alive = False
@@ -105,8 +106,8 @@ class Http1:
 
     @property
     def full(self) -> bool:
-        """No more may be read before something is answered."""
-        return len(self._outstanding) >= self._limits.pipeline
+        """No more may be read before something is answered, or written."""
+        return len(self._outstanding) >= self._limits.pipeline or self._out_bytes > self._limits.answers_bytes
 
     @property
     def has_input(self) -> bool:
@@ -325,12 +326,14 @@ class Http1:
             self._send(self._outstanding[0], response)
 
     def _send(self, request: Request, response: Response) -> None:
-        keep_alive = bool(request.mark & KEEP_ALIVE) and not self._hub.draining
+        last = self._hub.draining and len(self._outstanding) == 1
+        keep_alive = bool(request.mark & KEEP_ALIVE) and not last
         http10 = bool(request.mark & HTTP10)
         if response.chunks is not None and has_body(response.status):
             self._begin_stream(request, response, response.chunks, keep_alive, http10)
             return
         body = response.body
+        self._out_bytes += len(body)
         head = render_head(response, None, self._hub.date, request.request_id, keep_alive, http10)
         if not body or request.method == "HEAD" or not has_body(response.status):
             self._out.append(head)
@@ -397,6 +400,7 @@ class Http1:
         if not out:
             return b""
         self._out = []
+        self._out_bytes = 0
         return out[0] if len(out) == 1 else b"".join(out)
 
     # Time and ends.
@@ -432,9 +436,12 @@ class Http1:
         return True
 
     def drain(self, now: float) -> None:
-        """No more requests: closes when nothing is outstanding; answers that are due say so themselves."""
+        """No more requests: closes when nothing is outstanding; the last answer that is due says so itself."""
         if self.idle_since is not None:
             self._finish()
+        elif self._outstanding and self._state is _State.HEAD:
+            self.unread = self._at < len(self._buffer)
+            self._stop_parsing()
 
     def client_left(self) -> None:
         """The connection is gone: tells the handlers and returns the memory."""

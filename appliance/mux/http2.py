@@ -2,22 +2,18 @@
 
 Owns one connection's streams and their order of events. Four parts share the work: the frame walker counts abuse and
 keeps from the codec what the connection handles itself; the codec (h2) keeps headers, settings and the states of the
-streams; the uploads own what arrives and when more may; the send side owns every send window and all outbound DATA. The codec learns of each end of a stream, or it
-would believe a hundred of them open. Sans-IO: no socket, no clock.
+streams; the uploads own what arrives and when more may; the send side owns every send window and all outbound DATA. The
+codec learns of each end of a stream, or it would believe a hundred of them open. Sans-IO: no socket, no clock.
 """
 
 import logging
 from collections import deque
 from typing import Any, Final
 
-import h2.config
-import h2.connection
 import h2.events
 import h2.exceptions
-import h2.settings
 from h2.settings import SettingCodes
 from hpack.exceptions import HPACKError
-from hyperframe.frame import SettingsFrame
 
 from appliance.mux import frames
 from appliance.mux.exchange import Channel, Request, Response, problem_response
@@ -166,10 +162,13 @@ class Http2:
     def _codec_failed(self, error: h2.exceptions.ProtocolError) -> None:
         flood = isinstance(error, h2.exceptions.DenialOfServiceError)
         reason = "h2-header-block" if flood else "h2-protocol"
-        code = frames.ENHANCE_YOUR_CALM if flood else int(error.error_code)
-        if isinstance(error.__cause__, HPACKError):
+        if flood:
+            code = frames.ENHANCE_YOUR_CALM
+        elif isinstance(error.__cause__, HPACKError):
             # The codec calls it a protocol error; RFC 9113 4.3 has a code of its own.
             code = frames.COMPRESSION_ERROR
+        else:
+            code = int(error.error_code)
         self._fail(code, reason if flood else str(error), reason)
 
     def _count_codec_resets(self, data: bytes) -> None:

@@ -63,6 +63,8 @@ class Limits:
     # Many requests on one connection.
     pipeline: int = 16
     """Unanswered HTTP/1.1 requests per connection; more wait in the peer's socket buffer."""
+    answers_bytes: int = 256 * KIB
+    """Answers of one connection that are ready and not yet written; above it no further request is taken."""
     requests_per_turn: int = 64
     """Requests taken from one connection in one loop turn, so that a full read buffer does not stall the others."""
     write_seconds: float = 30.0

@@ -96,6 +96,7 @@ class Listener:
         self._handshakes = 0
         self._waiting: deque[tuple[Arrival, float]] = deque()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._evicted: set[Member] = set()
         self._nobody_idle = False
         self._descriptors_logged = False
         self._empty = asyncio.Event()
@@ -189,7 +190,7 @@ class Listener:
     def _no_place_for(self, peer: str) -> str:
         if self._per_address[peer] >= self._limits.connections_per_address:
             return "connections-per-address"
-        if len(self._members) >= self._limits.connections and not self._make_room():
+        if len(self._members) - len(self._evicted) >= self._limits.connections and not self._make_room():
             return "connections"
         return ""
 
@@ -202,7 +203,8 @@ class Listener:
         longest = heapq.nsmallest(self._limits.idle_closed_at_once, idle)
         for _, _, member in longest:
             self._observer.refused("connection-evicted")
-            member.abort()
+            self._evicted.add(member)
+            member.drain(self._now())
         self._nobody_idle = not longest
         return bool(longest)
 
@@ -331,6 +333,7 @@ class Listener:
         peer = self._members.pop(member, None)
         if peer is None:
             return
+        self._evicted.discard(member)
         self._per_address[peer] -= 1
         if not self._per_address[peer]:
             del self._per_address[peer]

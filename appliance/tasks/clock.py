@@ -17,13 +17,14 @@ SLEW_DIVISOR: Final = 20
 class Clock:
     """One process's clock. Invariant: `now` never decreases while the process lives."""
 
-    __slots__ = ("_ahead", "_monotonic_ms", "jumps", "now")
+    __slots__ = ("_ahead", "_monotonic_ms", "_unused_ms", "jumps", "now")
 
     def __init__(self, wall_ms: int, monotonic_ms: int) -> None:
         self.now = wall_ms
         self.jumps = 0
         self._monotonic_ms = monotonic_ms
         self._ahead = 0
+        self._unused_ms = 0
 
     def read(self, wall_ms: int, monotonic_ms: int) -> int:
         """Milliseconds since the epoch by our clock, given both readings of this moment."""
@@ -34,7 +35,8 @@ class Clock:
         ahead = self.now + passed - wall_ms
         if abs(ahead - self._ahead) > JUMP_MS:
             self.jumps += 1
-        limit = passed // SLEW_DIVISOR
+        # What a short step leaves over is kept: a clock that is read every millisecond must follow the wall too.
+        limit, self._unused_ms = divmod(passed + self._unused_ms, SLEW_DIVISOR)
         slew = max(-limit, min(limit, ahead))
         self._ahead = ahead - slew
         self.now += passed - slew

@@ -5,12 +5,15 @@ million tasks due at midnight delays nobody else. Knows the keys, not what they 
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from appliance.engine.overlay import Reader
 from appliance.engine.tables import time_of
 from appliance.tasks.queues import Tenant
 from appliance.tasks.window import Window
+
+_ORDER_SLACK: Final = 64
 
 
 class Deadlines:
@@ -40,6 +43,8 @@ class Deadlines:
             window = self._windows[prefix] = Window(self._table, prefix, self._window_keys, empty=True)
         if window.push(key) and prefix not in self._in_turn:
             heappush(self._order, (time_of(key), prefix))
+            if len(self._order) > 2 * len(self._windows) + _ORDER_SLACK:
+                self._tidy()
 
     def next_time(self) -> int | None:
         """A time (ms) before which nothing here is due: now (0) while tenants wait for their turn."""
@@ -80,6 +85,13 @@ class Deadlines:
         """Return keys that were taken but not dealt with."""
         for key in keys:
             self.push(key)
+
+    def _tidy(self) -> None:
+        """Leave one entry per window: keys that come in falling order of time put one each."""
+        self._order = [
+            (time_of(window.heap[0]), prefix) for prefix, window in self._windows.items() if prefix not in self._in_turn
+        ]
+        heapify(self._order)
 
     def _call_up(self, now_ms: int) -> None:
         order = self._order

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-from appliance.tasks.model import Claim
+from appliance.tasks.model import FOREVER_MS, Claim
 
 _COMPACT_ABOVE: Final = 16
 
@@ -76,16 +76,18 @@ class Waits:
         return len(self._live)
 
     def waiting(self, tenant: str) -> int:
-        """How many claims of this tenant wait."""
+        """How many claims of this tenant wait for a time; those that wait for ever are bounded where they come from."""
         return self._per_tenant.get(tenant, 0)
 
     def add(self, claim: Claim, deadline: int) -> Waiter:
         """A new waiter until `deadline` (ms), not yet in any line."""
         waiter = Waiter(claim, next(self._numbers), claim.tenant)
         claim.deadline = deadline
+        claim.number = waiter.number
         self._live[waiter.number] = waiter
-        self._per_tenant[claim.tenant] = self._per_tenant.get(claim.tenant, 0) + 1
-        heappush(self._deadlines, (deadline, waiter.number, waiter))
+        if deadline < FOREVER_MS:
+            self._per_tenant[claim.tenant] = self._per_tenant.get(claim.tenant, 0) + 1
+            heappush(self._deadlines, (deadline, waiter.number, waiter))
         return waiter
 
     def finish(self, waiter: Waiter) -> None:
@@ -93,16 +95,23 @@ class Waits:
         assert not waiter.done
         waiter.done = True
         del self._live[waiter.number]
-        remaining = self._per_tenant[waiter.tenant] - 1
-        if remaining:
-            self._per_tenant[waiter.tenant] = remaining
-        else:
-            del self._per_tenant[waiter.tenant]
+        if waiter.claim.deadline < FOREVER_MS:
+            remaining = self._per_tenant[waiter.tenant] - 1
+            if remaining:
+                self._per_tenant[waiter.tenant] = remaining
+            else:
+                del self._per_tenant[waiter.tenant]
         for line in waiter.lines:
             line.left()
         waiter.lines.clear()
         if len(self._deadlines) > 2 * len(self._live) + _COMPACT_ABOVE:
             self._deadlines = sorted(entry for entry in self._deadlines if not entry[2].done)
+
+    def leave(self, claim: Claim) -> None:
+        """The claim waits no longer, if it does."""
+        waiter = self._live.get(claim.number)
+        if waiter is not None and waiter.claim is claim:
+            self.finish(waiter)
 
     def next_deadline(self) -> int | None:
         """When the next wait ends (ms)."""

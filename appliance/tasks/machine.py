@@ -203,7 +203,7 @@ class Tasks:
     # Claiming.
 
     def claim(self, now: int, claim: Claim) -> list[Task]:
-        """Lease up to `count` tasks to the caller: highest priority first, then oldest, over all of its queues."""
+        """Lease tasks to the caller, as many as it wants: highest priority first, then oldest, over all its queues."""
         tenant = self.registry.tenants.get(claim.tenant)
         tasks: list[Task] = []
         if tenant is None:
@@ -212,7 +212,8 @@ class Tasks:
         queues: list[Queue] | None = None
         if claim.commands is not None:
             queues = [queue for command in claim.commands if (queue := tenant.queues.get(command)) is not None]
-        while len(tasks) < claim.count:
+        wanted, enough_bytes = claim.wanted, claim.enough_bytes
+        while len(tasks) < wanted and enough_bytes > 0:
             first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
             if first is None:
                 break
@@ -226,6 +227,7 @@ class Tasks:
                 self.low_windows[first] = None
             if task is not None:
                 tasks.append(task)
+                enough_bytes -= len(task.body.payload)
         return tasks
 
     def _smallest_head(self, queues: list[Queue]) -> Queue | None:
@@ -246,6 +248,8 @@ class Tasks:
         self._hot.claimed(task_id, state)
         self._move(_CLAIM, queue, task_id, state.priority, 0, state.lease_until, state)
         self._timings.waited(now - body.created)
+        # The answer holds the payload in memory until the group is durable.
+        self.overlay.open.bytes_count += len(body.payload)
         return Task(task_id, body, state)
 
     def wait(self, now: int, claim: Claim) -> None:
@@ -258,6 +262,17 @@ class Tasks:
         else:
             for command in claim.commands:
                 tenant.line(command).join(waiter)
+
+    def wake(self, claim: Claim) -> None:
+        """A claim began to wait although there may be work for it: have it looked at."""
+        tenant = self.registry.tenants[claim.tenant]
+        if claim.commands is None:
+            queue = tenant.first_queue(self.overlay)
+        else:
+            named = (tenant.queues.get(command) for command in claim.commands)
+            queue = self._smallest_head([queue for queue in named if queue is not None])
+        if queue is not None:
+            self.woken[queue] = None
 
     def next_waiter(self, queue: Queue) -> Waiter | None:
         """Who has waited longest for a task of this queue."""
@@ -305,7 +320,8 @@ class Tasks:
             return found
         old, queue = found, self.registry.by_prefix[found.queue]
         if self._spent(old):
-            self._bury(TABLE[table.CLAIMED, table.NACK, table.SPENT], now, queue, action.id, old, action.reason or NACKED)
+            edge = TABLE[table.CLAIMED, table.NACK, table.SPENT]
+            self._bury(edge, now, queue, action.id, old, action.reason or NACKED)
             return Returned(True, 0, old.attempts)
         if action.delay_ms is None:
             delay = backoff_ms(self.settings, old.attempts, self._rng)

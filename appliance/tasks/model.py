@@ -2,7 +2,7 @@
 
 Owns plain values only. Times are wall-clock milliseconds. An operation's `sink` is called exactly once with its
 outcome, when that outcome is durable; a `Problem` is an outcome like any other. Outcomes are snapshots and never
-change.
+change. Only a claim for several answers has several outcomes.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,13 @@ Sink = Callable[[Any], None]
 
 NO_LEASE: Final = None
 """A caller that named no lease."""
+
+FOREVER_MS: Final = 1 << 62
+"""A `wait_ms` without end: such a claim waits until it is withdrawn."""
+
+OUTCOME_TASKS_MAX: Final = 100
+"""Tasks in one outcome of a claim for several answers: as many as one answer may have, so that no claim is served for
+long while others wait."""
 
 
 class Task(msgspec.Struct, gc=False):
@@ -102,7 +109,12 @@ class Claim(Operation, gc=False):
     """Outcome: Claimed (with no tasks where none was there in time) or Problem.
 
     `commands` None means every queue of the tenant. `wait_ms` is how long to wait for work from the decision on;
-    `deadline` is set by the state machine when the waiting begins. `gone` is set when the caller has left.
+    `deadline` and `number`, its place in line, are set by the state machine when the waiting begins. `gone` is set when
+    the caller has left. No further task is added to an outcome whose payloads have reached `enough_bytes`.
+
+    A claim that waits for ever may ask for several `answers` of up to `count` tasks each. An outcome spends one of them
+    for each `count` tasks begun, and with what is left the claim goes to the end of the line. Until nothing is left the
+    caller may add to `answers`; a Problem ends the claim.
     """
 
     subject: str
@@ -113,10 +125,20 @@ class Claim(Operation, gc=False):
     wait_ms: int = 0
     deadline: int = 0
     gone: bool = False
+    answers: int = 1
+    enough_bytes: int = 8 << 20
+    number: int = 0
 
     @property
     def cost(self) -> int:
-        return self.count
+        return self.wanted
+
+    @property
+    def wanted(self) -> int:
+        """Tasks that the next outcome may have."""
+        if self.answers == 1:
+            return self.count
+        return self.count * min(self.answers, max(1, OUTCOME_TASKS_MAX // self.count))
 
 
 class OwnerAction(Operation, gc=False):

@@ -61,7 +61,7 @@ class Queue:
 class Tenant:
     """One tenant. `number` is 0 until its first task was created."""
 
-    __slots__ = ("_heads", "_lines", "anyone", "name", "number", "prefix", "queues")
+    __slots__ = ("_heads", "_lines", "_lines_max", "anyone", "name", "number", "prefix", "queues")
 
     def __init__(self, name: str, number: int = 0) -> None:
         self.name = name
@@ -70,17 +70,20 @@ class Tenant:
         self.queues: dict[str, Queue] = {}
         self.anyone = Line()
         self._lines: dict[str, Line] = {}
+        self._lines_max = _HEADS_SLACK
         self._heads: list[tuple[bytes, bytes, Queue]] | None = None
 
     def line(self, command: str) -> Line:
         """The line for one command, which may have no queue yet."""
         line = self._lines.get(command)
         if line is None:
-            if len(self._lines) > 2 * len(self.queues) + _HEADS_SLACK:
+            if len(self._lines) >= self._lines_max:
                 # Lines for commands without a queue come from claims; drop those in which nobody stands.
                 self._lines = {
                     name: kept for name, kept in self._lines.items() if name in self.queues or kept.first() is not None
                 }
+                # Twice what is left: waiting for many names costs no more per name than for few.
+                self._lines_max = 2 * len(self._lines) + _HEADS_SLACK
             line = self._lines[command] = Line()
         return line
 

@@ -26,6 +26,7 @@ from appliance.tasks.ids import id_time_ms
 from appliance.tasks.inbox import Inboxes
 from appliance.tasks.machine import Tasks, Timings
 from appliance.tasks.model import (
+    FOREVER_MS,
     Abandon,
     Cancel,
     Claim,
@@ -144,6 +145,12 @@ class Scheduler:
         """Ask for an operation; its sink is called once. False: stop reading for this tenant (see `when_room`)."""
         self._wake()
         return self.inboxes.offer(operation)
+
+    def withdraw(self, claim: Claim) -> None:
+        """The caller of a waiting claim wants no more answers. What is decided already still comes, then at most an
+        empty outcome."""
+        claim.gone = True
+        self.tasks.waits.leave(claim)
 
     def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
         """Call `resume` once when this tenant may be read again."""
@@ -399,9 +406,13 @@ class Scheduler:
         if claim.gone:
             return Claimed([])
         tasks = self.tasks.claim(now, claim)
-        if tasks or (claim.deadline or now + claim.wait_ms) <= now:
+        if tasks:
+            self._spend(now, claim, tasks)
             return Claimed(tasks)
-        if self.tasks.waits.waiting(claim.tenant) >= self.settings.waiting_per_tenant_max:
+        if (claim.deadline or now + claim.wait_ms) <= now:
+            return Claimed(tasks)
+        waiting = self.tasks.waits.waiting(claim.tenant)
+        if claim.wait_ms < FOREVER_MS and waiting >= self.settings.waiting_per_tenant_max:
             return Problem("rate-limited", "too many claims of this tenant are waiting", retry_after_seconds=1)
         self.tasks.wait(now, claim)
         return None
@@ -454,9 +465,17 @@ class Scheduler:
         found = tasks.claim(now, waiter.claim)
         if found:
             tasks.waits.finish(waiter)
+            self._spend(now, waiter.claim, found)
             self._release(waiter.claim.sink, Claimed(found), wrote=True)
         # Nothing found: every key of the queue was out of date, and has been thrown out by looking.
         return bool(found)
+
+    def _spend(self, now: int, claim: Claim, found: list[Task]) -> None:
+        """One answer for each `count` tasks begun; with what is left the claim stands in line anew."""
+        claim.answers -= -(-len(found) // claim.count)
+        if claim.answers:
+            self.tasks.wait(now, claim)
+            self.tasks.wake(claim)
 
     def _end_waits(self, now: int) -> None:
         for waiter in self.tasks.waits.take_ended(now):

@@ -32,6 +32,9 @@ COMMANDS: Final = ("mail", "image", "report")
 PAUSE_SECONDS: Final = 0.012
 """Between two requests of a client, at most: the campaign is about moments, not about throughput."""
 KNOWN_IDS_MAX: Final = 2_000
+MANY_ATTEMPTS: Final = 10
+"""Of a task in a batch: were its only delivery lost with a kill, it would end among the dead letters unseen, and its
+batch would look torn."""
 RETRY_SECONDS: Final = 0.02
 STATUS_OF_CODE: Final = {"": 200, "not-claimed": 409, "lease-lost": 409, "permission-denied": 403, "not-found": 404}
 
@@ -149,6 +152,8 @@ class Producer:
 
     async def _batch(self) -> None:
         tasks = [self._new(keyed=self._rng.random() < 0.3) for _ in range(self._rng.randrange(2, 20))]
+        for _, body in tasks:
+            body["maxAttempts"] = MANY_ATTEMPTS
         self._field.batches += 1
         number = self._field.batches
         creates = [self._log(mark, keyed="idempotencyKey" in body, batch=number) for mark, body in tasks]

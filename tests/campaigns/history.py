@@ -8,7 +8,6 @@ An outcome is ok (200, 201), refused (any 4xx) or unknown (no answer, or 5xx: it
 unknown outcome against the queue only where no reading of it is innocent.
 """
 
-import dataclasses
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -339,8 +338,3 @@ def summary(history: History) -> dict[str, int]:
 def _expired(history: History) -> int:
     settled = {(each.id, each.number) for each in history.actions if each.kind != HEARTBEAT and each.status == 200}
     return sum((each.id, each.number) not in settled for each in history.deliveries)
-
-
-def copy_of(history: History, **changes: Any) -> History:
-    """The same history with some of its lists replaced."""
-    return dataclasses.replace(history, **changes)

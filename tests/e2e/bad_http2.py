@@ -27,12 +27,12 @@ class Bad(NamedTuple):
     stream: int = 1
 
 
-def good(token: str) -> Fields:
-    """The fields of a create."""
+def good(token: str, path: str = "/v1/codeq/tasks") -> Fields:
+    """The fields of a create, or of another POST."""
     return [
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/v1/codeq/tasks"),
+        (":path", path),
         (":authority", "localhost"),
         ("authorization", f"Bearer {token}"),
     ]

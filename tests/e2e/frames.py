@@ -67,6 +67,11 @@ class Peer:
         """Last stream and error code of each GOAWAY."""
         self.send(greeting)
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()
+        self._sock.close()
+
     def send(self, data: bytes) -> None:
         """Send bytes, even where the server stops listening in between."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -48,13 +48,18 @@ class Node:
 
     # The process.
 
-    def start(self, **environ: str) -> None:
-        """Start the process; `environ` is for this start only. Does not wait for it to be ready."""
+    def start(self, *, config: Path | None = None, **environ: str) -> None:
+        """Start the process, as `codeq serve` where a `config` is given. Does not wait for it to be ready.
+
+        `environ` is for this start only.
+        """
         assert self._process is None, "it runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
-        arguments = [*CODEQ, "dev", "--dir", str(self.folder), "--port", str(self.port)]
-        if self.plaintext:
-            arguments.append("--plaintext")
+        if config is not None:
+            arguments = [*CODEQ, "serve", "--config", str(config)]
+        else:
+            arguments = [*CODEQ, "dev", "--dir", str(self.folder), "--port", str(self.port)]
+            arguments += ["--plaintext"] * self.plaintext
         with open(self._out, "wb") as out, open(self._err, "ab") as err:
             self._process = subprocess.Popen(
                 arguments, cwd=ROOT, stdout=out, stderr=err, env=clean_environment({**self.environ, **environ})

@@ -184,3 +184,35 @@ def test_a_wrong_setting_in_the_environment_is_told_with_its_name(tmp_path: Path
     done = codeq("dev", "--dir", str(tmp_path / "node"), environ={"CODEQ_TASKS_MAX_ATTEMPTS": "none"})
     assert done.returncode == 78, done.stderr
     assert "CODEQ_TASKS_MAX_ATTEMPTS" in done.stderr
+
+
+CONFIGURATION = """\
+listen:
+  - 127.0.0.1:{tls}
+  - {{address: "127.0.0.1:{plain}", plaintext: true}}
+allowPlaintext: true
+tls: {{certificate: server.pem, key: server-key.pem}}
+store: {{directory: data, freeFloorBytes: 0}}
+auth:
+  producer: [{{algorithm: ES256, file: producer-key.pub}}]
+  worker: [{{algorithm: ES256, file: worker-key.pub}}]
+"""
+
+
+def test_a_configured_node_serves_all_of_its_addresses(own_node: Node) -> None:
+    own_node.up().stop()
+    plain_port = free_port()
+    config = own_node.folder / "own.yml"
+    config.write_text(CONFIGURATION.format(tls=own_node.port, plain=plain_port))
+    checked = codeq("config", "check", "--config", str(config))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    own_node.start(config=config)
+    own_node.wait_ready()
+    headers = {"Authorization": f"Bearer {own_node.token('producer')}"}
+    with own_node.client() as client:
+        for base in ("", f"http://127.0.0.1:{plain_port}"):
+            body = {"command": "served", "payload": base}
+            assert client.post(f"{base}/v1/codeq/tasks", json=body, headers=headers).status_code == 201
+    last = json.loads(own_node.log.splitlines()[-1])
+    assert last, "logs are JSON unless configured"
+    own_node.stop()

@@ -18,6 +18,8 @@ import httpx
 import pytest
 
 from appliance.cli import pki
+from tests.e2e.bad_http2 import good
+from tests.e2e.frames import Outcome, Peer
 from tests.e2e.node import Node
 from tests.e2e.user import BASE, User, parsed, refusal
 
@@ -470,13 +472,19 @@ def test_a_new_certificate_serves_new_connections_and_a_broken_one_changes_nothi
 
 def test_a_drain_answers_what_is_in_flight(own_node: Node) -> None:
     own_node.up()
-    with User(own_node, "drained") as user, User(own_node, "drained", http2=True) as second:
+    with User(own_node, "drained") as user:
         body = b'{"command":"slow","payload":"' + b"x" * 1000 + b'"}'
         head = f"POST {BASE}/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.producer}\r\n".encode()
-        with ThreadPoolExecutor() as pool, own_node.connect() as upload, own_node.connect() as idle:
+        with (
+            ThreadPoolExecutor() as pool,
+            own_node.connect() as upload,
+            own_node.connect() as idle,
+            contextlib.closing(Peer(own_node.connect(alpn=("h2",)))) as peer,
+        ):
             assert _alive(idle)
+            peer.request(1, good(user.worker, "/v1/codeq/tasks/claim"), b'{"commands":["none"],"waitSeconds":2}')
             upload.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:500])
-            claims = [pool.submit(one.claim, "none", waitSeconds=2) for one in (user, second)]
+            claim = pool.submit(user.claim, "none", waitSeconds=2)
             time.sleep(0.3)
             own_node.signal(signal.SIGTERM)
             own_node.wait_for_log("draining")
@@ -489,6 +497,24 @@ def test_a_drain_answers_what_is_in_flight(own_node: Node) -> None:
             while piece := upload.recv(65_536):
                 answer += piece
             assert answer.startswith(b"HTTP/1.1 201 ") and b"connection: close" in answer.lower()
-            assert [claim.result().status_code for claim in claims] == [204, 204]
-            assert own_node.wait() == os.EX_OK
+            assert claim.result().status_code == 204
+            assert peer.outcome(1) == Outcome("status", 204, "")
+            assert peer.outcome(0) == Outcome("goaway", 0) and peer.goaways[-1] == (1, 0)
+    assert own_node.wait() == os.EX_OK
     assert own_node.check().returncode == 0
+
+
+def test_a_drain_does_not_wait_for_clients_that_only_keep_a_connection(own_node: Node) -> None:
+    own_node.up()
+    with contextlib.ExitStack() as stack:
+        for alpn in ((), ("h2",)):
+            sock = stack.enter_context(own_node.connect(alpn=alpn))
+            if alpn:
+                peer = Peer(sock)
+                peer.request(1, [(":method", "GET"), (":scheme", "https"), (":path", "/healthz"), (":authority", "x")])
+                assert peer.outcome(1) == Outcome("status", 200, "")
+            else:
+                assert _alive(sock)
+        began = time.monotonic()
+        own_node.stop()
+        assert time.monotonic() - began < 2 + SLACK_SECONDS

@@ -179,3 +179,19 @@ def test_more_requests_than_one_turn_takes_are_all_served() -> None:
     wire = Wire(limits=Limits(requests_per_turn=4))
     assert wire.send(GET * 50).count(b"HTTP/1.1 200 ") == 50
     assert wire.transport.writes == 13
+
+
+def test_a_shutdown_does_not_wait_for_a_peer_that_never_acknowledges_the_close() -> None:
+    requests: list[Request] = []
+    wire = Wire(requests.append, kind="h1-tls")
+    wire.send(GET)
+    wire.hub.draining = True
+    wire.connection.drain(wire.clock.now)
+    requests[0].respond(Response(200, b"last"))
+    assert wire.transport.take().endswith(b"last") and wire.transport.closed
+    wire.transport.buffered_bytes = 100
+    wire.connection.check(wire.clock.now + 2.5)
+    assert not wire.transport.aborted
+    wire.transport.buffered_bytes = 0
+    wire.connection.check(wire.clock.now + 2.5)
+    assert wire.transport.aborted

@@ -123,6 +123,28 @@ def test_unanswered_pipelined_requests_are_bounded_and_the_rest_waits_unread() -
     assert statuses(wire.transport.take()) == [200] * 10
 
 
+def test_large_answers_are_written_before_more_requests_are_taken() -> None:
+    served: list[int] = []
+
+    def handler(request: Request) -> None:
+        served.append(1)
+        request.respond(Response(200, b"x" * 300_000))
+
+    wire = Wire(handler)
+    write = wire.transport.write
+
+    def write_and_fill(data: bytes) -> None:
+        write(data)
+        wire.connection.pause_writing()
+
+    wire.transport.write = write_and_fill  # type: ignore[method-assign]
+    wire.send(GET * 5)
+    for count in range(1, 6):
+        assert len(served) == count
+        wire.connection.resume_writing()
+        wire.loop.run()
+
+
 def test_a_chunked_body_is_reassembled() -> None:
     wire = Wire()
     request = (
@@ -431,6 +453,20 @@ def test_a_draining_connection_says_close_and_closes() -> None:
 def test_a_header_that_would_break_the_framing_is_a_bug_and_not_sent() -> None:
     wire = Wire(lambda request: request.respond(Response(200, headers=((b"Location", b"/a\r\nX: 1"),))))
     assert statuses(wire.send(GET)) == [500]
+
+
+def test_a_drain_answers_every_pipelined_request_that_was_handed_over() -> None:
+    handler = Collector()
+    wire = Wire(handler, Limits(pipeline=2))
+    wire.send(GET * 4)
+    wire.hub.draining = True
+    wire.connection.drain(wire.clock.now)
+    for request in handler.requests:
+        request.respond(Response(200))
+        wire.loop.run()
+    answer = wire.transport.take()
+    assert statuses(answer) == [200, 200] and answer.count(b"Connection: close") == 1
+    assert len(handler.requests) == 2 and wire.transport.eof_written
 
 
 # Against another implementation.

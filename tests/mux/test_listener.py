@@ -332,6 +332,24 @@ def test_connections_are_capped_and_the_longest_idle_makes_room() -> None:
     run(work)
 
 
+def test_no_more_idle_connections_are_evicted_than_make_room() -> None:
+    async def work() -> None:
+        async with serving(limits=Limits(connections=6, idle_closed_at_once=2)) as port:
+            idle = []
+            for _ in range(6):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port.plain)
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\n")
+                idle.append(writer)
+            assert b" 200 " in await port.talk(b"GET / HTTP/1.0\r\n\r\n")
+            assert b" 200 " in await port.talk(b"GET / HTTP/1.0\r\n\r\n")
+            assert port.watcher.reasons == ["connection-evicted"] * 2
+            for writer in idle:
+                writer.close()
+
+    run(work)
+
+
 def test_one_address_has_a_cap_of_its_own() -> None:
     async def work() -> None:
         async with serving(limits=Limits(connections_per_address=1)) as port:

@@ -19,7 +19,6 @@ from appliance.tasks.model import (
     Requeue,
 )
 from appliance.tasks.watches import Watch
-
 from tests.simulation.history import OK, UNKNOWN, Call
 from tests.simulation.node import Node
 from tests.simulation.violation import Violation
@@ -228,7 +227,7 @@ class Reader(Client):
         if state is None or state.status >= COMPLETED:
             if state is not None and now >= deadline and state.completed + WATCH_LATE_MS < min(now, deadline):
                 raise Violation("watch", f"the end of {task_id.hex()} was told late")
-        elif now < deadline:
+        elif now < deadline and not self.world.history.may_have(task_id, Requeue):
             raise Violation("watch", f"{task_id.hex()} was told of before its end and its deadline")
 
     def _must_be_told(self, node: Node, told: list[bool]) -> None:

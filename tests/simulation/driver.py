@@ -2,7 +2,6 @@
 
 from appliance.engine.rows import COMPLETED
 from appliance.engine.tables import BODY, EXPIRE
-
 from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
 from tests.simulation.plan import DAY_MS, Plan, constants_of, draw
@@ -13,7 +12,8 @@ from tests.simulation.world import World
 TICK_MS = 1_000
 BUSY_MS_MAX = 10 * DAY_MS
 DRAIN_MS_MAX = 6 * DAY_MS
-"""A clock that went back by a day leaves tasks that are due a day later, and results that are kept for longer; it may do so at each crash."""
+"""A clock that went back by a day leaves tasks that are due a day later, and results that are kept for longer; it may
+do so at each crash."""
 
 
 class Simulation:

@@ -135,9 +135,11 @@ class History:
         for action in call.actions:
             self.actions.setdefault(action.asked.id, []).append(action)
 
-    def may_have(self, task_id: bytes, kind: type[Operation], tenant: bool = True) -> bool:
+    def may_have(self, task_id: bytes, kind: type[Operation]) -> bool:
         """Whether an action of this kind was asked for and is not known to have done nothing."""
-        return any(isinstance(action.asked, kind) and action.verdict != FAIL for action in self.actions.get(task_id, ()))
+        return any(
+            isinstance(action.asked, kind) and action.verdict != FAIL for action in self.actions.get(task_id, ())
+        )
 
     def releases(self, task_id: bytes, state: State) -> list[Action]:
         """Actions by the owner of this lease that may have ended it."""

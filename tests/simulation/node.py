@@ -15,7 +15,6 @@ from appliance.errors import unavailable
 from appliance.tasks.clock import Clock
 from appliance.tasks.model import Operation
 from appliance.tasks.scheduler import NEVER, Scheduler
-
 from tests.simulation.ledger import Change
 from tests.simulation.plan import STALL_MS_MAX
 from tests.simulation.violation import Violation

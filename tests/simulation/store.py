@@ -11,7 +11,6 @@ from collections.abc import Set as AbstractSet
 from appliance.engine.group import TableWrites
 from appliance.engine.rows import unseal
 from appliance.engine.tables import TABLE_COUNT, TABLE_NAMES
-
 from tests.simulation.violation import Violation
 
 

@@ -18,7 +18,6 @@ from appliance.tasks.model import (
     Sink,
     Task,
 )
-
 from tests.simulation.clients import Client, Crowd
 from tests.simulation.history import OK, Call
 

@@ -18,7 +18,6 @@ from appliance.errors import Problem
 from appliance.tasks.machine import MARK_KEY
 from appliance.tasks.model import Claim, Claimed, Operation
 from appliance.tasks.table import EDGES
-
 from tests.simulation.history import FAIL, OPEN, UNKNOWN, Call, History, class_of
 from tests.simulation.ledger import Change, Ledger
 from tests.simulation.node import EPOCH_MS, Node
@@ -75,7 +74,7 @@ class World:
         self.tail: deque[str] = deque(maxlen=LOG_TAIL)
         self.durable_hooks: list[Callable[[Change], None]] = []
         self._digest = hashlib.sha256()
-        self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._sequence = 0
         self._answering = False
         self._net = self.rng("net")
@@ -86,7 +85,7 @@ class World:
         """The generator of one part."""
         return Random(f"{self.plan.seed}/{part}")
 
-    def at(self, delay_ms: int, event: Callable[..., None], *args: Any) -> None:
+    def at(self, delay_ms: int, event: Callable[..., object], *args: Any) -> None:
         """Let an event happen after a delay."""
         self._sequence += 1
         heappush(self._heap, (self.now + delay_ms, self._sequence, event, args))
@@ -225,9 +224,7 @@ class World:
 
     def unanswered(self) -> list[Call]:
         """Calls that must still be answered: all but claims whose caller has left."""
-        return [
-            call for call in self.history.open.values() if not (call.left and isinstance(call.operation, Claim))
-        ]
+        return [call for call in self.history.open.values() if not (call.left and isinstance(call.operation, Claim))]
 
 
 def _words(outcome: Any) -> str:
@@ -238,5 +235,3 @@ def _words(outcome: Any) -> str:
     if isinstance(outcome, Claimed):
         return ",".join(f"{task.id.hex()}/{task.state.lease_number}" for task in outcome.tasks)
     return type(outcome).__name__ if outcome is not None else "-"
-
-

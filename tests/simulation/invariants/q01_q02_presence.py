@@ -4,7 +4,6 @@ import json
 
 from appliance.engine.rows import COMPLETED
 from appliance.tasks.model import Created
-
 from tests.simulation.history import FAIL, OK, Call, Item
 from tests.simulation.ledger import Change
 from tests.simulation.node import Node

@@ -5,7 +5,6 @@ from appliance.engine.rows import Idem
 from appliance.engine.tables import idem_key
 from appliance.errors import Problem
 from appliance.tasks.model import Created
-
 from tests.simulation.history import OK, Call, Item
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation

@@ -3,7 +3,6 @@
 from appliance import errors
 from appliance.errors import Problem
 from appliance.tasks.model import Claimed, Created, OwnerAction
-
 from tests.simulation.history import FAIL, OK, UNKNOWN, Call
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World

@@ -2,7 +2,6 @@
 
 from appliance.engine.rows import CLAIMED, COMPLETED, FAILED
 from appliance.tasks.model import Claimed, Extended, Finish, Record, Returned, Task
-
 from tests.simulation.history import OK, Action, Call
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World
@@ -26,7 +25,9 @@ class DurableAnswers(Watcher):
     def _check_claimed(self, call: Call, task: Task) -> None:
         durable, told = self._ledger.states.get(task.id), task.state
         if durable is None or durable.lease_number < told.lease_number:
-            raise Violation("Q8", f"call {call.number} got lease {told.lease_number} of {task.id.hex()} before the disk")
+            raise Violation(
+                "Q8", f"call {call.number} got lease {told.lease_number} of {task.id.hex()} before the disk"
+            )
         if durable.lease_number == told.lease_number and durable.status == CLAIMED:
             if (durable.subject, durable.worker, durable.attempts) != (told.subject, told.worker, told.attempts):
                 raise Violation("Q8", f"call {call.number} was told of a lease that the disk does not have")

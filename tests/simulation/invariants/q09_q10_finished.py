@@ -4,7 +4,6 @@ import json
 
 from appliance.engine.rows import COMPLETED, DLQ, State
 from appliance.tasks.model import Claimed, Finish, Record, Requeue
-
 from tests.simulation.history import OK, Call
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation

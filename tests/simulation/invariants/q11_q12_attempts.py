@@ -2,7 +2,6 @@
 
 from appliance.engine.rows import CLAIMED, DLQ, PENDING, State
 from appliance.tasks.model import Abandon, Claimed, Nack, Requeue, Returned
-
 from tests.simulation.history import FAIL, OK, Call, owns
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation
@@ -50,7 +49,9 @@ class Attempts(Watcher):
             return
         granted = new.lease_number - old.lease_number
         if new.deliveries - old.deliveries != granted and not self._history.may_have(task_id, Requeue):
-            raise Violation("Q11", f"{granted} leases of {task_id.hex()} are {new.deliveries - old.deliveries} deliveries")
+            raise Violation(
+                "Q11", f"{granted} leases of {task_id.hex()} are {new.deliveries - old.deliveries} deliveries"
+            )
         given_back = old.attempts + granted - new.attempts
         if given_back and not self._history.may_have(task_id, Requeue):
             abandons = sum(

@@ -2,7 +2,6 @@
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, State, decode_idem, decode_queue
 from appliance.engine.tables import BODY, DUE, EXPIRE, IDEM, LEASE, QUEUE, READY, idem_key, ready_key, time_key
-
 from tests.simulation.ledger import Change
 from tests.simulation.node import Node
 from tests.simulation.violation import Violation

@@ -5,7 +5,6 @@ from bisect import bisect_left
 from appliance.engine.rows import CLAIMED, PENDING
 from appliance.engine.tables import DUE, EXPIRE, LEASE, time_key, time_of
 from appliance.tasks.model import Claimed
-
 from tests.simulation.history import Call
 from tests.simulation.ledger import Change
 from tests.simulation.node import Node
@@ -21,8 +20,6 @@ class Delays(Watcher):
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._wanted: dict[bytes, int] = {}
-        self._due: set[bytes] = set()
 
     def committed(self, change: Change) -> None:
         rows = self._world.store.rows[DUE]
@@ -32,9 +29,12 @@ class Delays(Watcher):
             if old is not None and old.status == PENDING and new.status == CLAIMED:
                 if new.lease_number == old.lease_number + 1 and new.claimed < old.run_at:
                     raise Violation("Q15", f"{task_id.hex()} was claimed {old.run_at - new.claimed} ms too early")
-            elif new.status == PENDING and new.run_at > change.clock_ms:
-                if time_key(new.queue, new.run_at, task_id) not in rows:
-                    raise Violation("Q15", f"{task_id.hex()} is claimable before its time")
+            elif (
+                new.status == PENDING
+                and new.run_at > change.clock_ms
+                and time_key(new.queue, new.run_at, task_id) not in rows
+            ):
+                raise Violation("Q15", f"{task_id.hex()} is claimable before its time")
 
     def answered(self, call: Call) -> None:
         if isinstance(call.outcome, Claimed) and not self._world.went_back:

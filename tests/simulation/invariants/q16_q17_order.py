@@ -8,7 +8,6 @@ from bisect import bisect_left
 
 from appliance.engine.tables import QUEUE_BYTES, READY, prefix_end, ready_key
 from appliance.tasks.model import Claim, Claimed
-
 from tests.simulation.history import Call
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World

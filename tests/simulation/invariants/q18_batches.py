@@ -3,7 +3,6 @@
 import json
 
 from appliance.tasks.model import CreateBatch, FinishBatch, Record
-
 from tests.simulation.history import OK, Call
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation

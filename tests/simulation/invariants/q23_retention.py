@@ -1,7 +1,6 @@
 """Q23: the sweep takes only what has ended, and only when its retention is over."""
 
 from appliance.engine.rows import COMPLETED, DLQ
-
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World

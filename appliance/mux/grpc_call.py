@@ -1,0 +1,72 @@
+"""One gRPC call as the front hands it over, and what it expects back: the seam between framing and streams.
+
+Owns the two shapes only. A `Call` is the mux's side (whole messages out, a status at the end), a `Session` is the
+handler's side (whole messages in). Neither knows the other's inside. Runs on the event loop's thread; nothing here is
+a coroutine, and there is one object per stream, not per message.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+UNSENT_MAX = 256
+"""Messages that may wait unsent on one stream; past that the stream's window is not opened further."""
+
+
+class Call(Protocol):
+    """One open gRPC stream, for its session."""
+
+    path: str
+    """`/package.Service/Method`."""
+    headers: dict[bytes, bytes]
+    peer: str
+    request_id: str
+
+    @property
+    def closed(self) -> bool:
+        """Ended by either side, reset, or its connection lost: nothing that is sent arrives any more."""
+        ...
+
+    @property
+    def unsent(self) -> int:
+        """Messages that wait for the peer's window. Past `UNSENT_MAX` the peer is not granted window either."""
+        ...
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Queue serialized messages, in order. All that is queued in one turn of the loop leaves in one write."""
+        ...
+
+    def end(self, status: int, message: str = "", extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """End the stream with a gRPC status after everything queued; further trailers in `extra`. Then `closed`."""
+        ...
+
+    def hold(self) -> Callable[[], None]:
+        """Stop granting window to this stream until the returned function is called (an inbox is full)."""
+        ...
+
+
+class Session(Protocol):
+    """The handler's side of one stream. After `gone` or its own `end` nothing is called any more."""
+
+    def receive(self, messages: list[bytes]) -> None:
+        """Messages that arrived together, uncompressed, in order; never empty."""
+        ...
+
+    def half_closed(self) -> None:
+        """END_STREAM: the peer sends no more. The session answers what it owes and then ends the call."""
+        ...
+
+    def gone(self) -> None:
+        """The peer reset the stream or its connection is lost."""
+        ...
+
+    def room(self) -> None:
+        """What waited unsent has left; called when `unsent` falls back to zero after it had passed `UNSENT_MAX`."""
+        ...
+
+    def drain(self) -> None:
+        """The node or the connection is about to go: finish soon and end with UNAVAILABLE."""
+        ...
+
+
+Open = Callable[[Call], Session | None]
+"""The handler of new gRPC calls: their session, or None for an unknown service or method (UNIMPLEMENTED)."""

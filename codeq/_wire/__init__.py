@@ -1,0 +1,1 @@
+"""Messages of the two streams, generated from `proto/`: never edited by hand."""

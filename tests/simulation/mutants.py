@@ -1,0 +1,408 @@
+"""Deliberate errors: each must be caught within a few seeds, or the simulation does not look where it should.
+
+`python -m tests.simulation.mutants` prints how many seeds each took. A mutant is a patch of the production code for the
+time of a run; what it breaks is its name.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, NamedTuple
+from unittest.mock import patch
+
+from appliance.engine import rows, tables
+from appliance.engine.group import Group, TableWrites
+from appliance.engine.overlay import Overlay
+from appliance.engine.rows import seal
+from appliance.engine.tables import BODY, IDEM, LEASE, STATE, time_key
+from appliance.tasks import machine, scheduler, table
+from appliance.tasks.clock import Clock
+from appliance.tasks.deadlines import Deadlines
+from appliance.tasks.ids import Ids
+from appliance.tasks.lines import Waits
+from appliance.tasks.machine import Tasks
+from appliance.tasks.model import CreateBatch
+from appliance.tasks.scheduler import Scheduler
+from appliance.tasks.watches import Watches
+from appliance.tasks.window import Window
+from tests.simulation.runner import run_seed
+
+SEEDS_MAX: Final = 40
+"""Within how many seeds every mutant must be caught."""
+
+
+class Mutant(NamedTuple):
+    """A deliberate error and the patches that make it."""
+
+    name: str
+    patches: Callable[[], list[Any]]
+
+
+def _lease_forgotten() -> list[Any]:
+    real = Deadlines.load
+
+    def load(self: Deadlines, reader: Any, tenant: Any) -> None:
+        if self._table != LEASE:
+            real(self, reader, tenant)
+
+    return [patch.object(Deadlines, "load", load)]
+
+
+def _answer_before_durable() -> list[Any]:
+    def release(self: Scheduler, sink: Callable[[Any], None], outcome: Any, *, wrote: bool) -> None:
+        self._answer(sink, outcome)
+
+    return [patch.object(Scheduler, "_release", release)]
+
+
+def _reads_do_not_wait() -> list[Any]:
+    real = Scheduler._release
+
+    def release(self: Scheduler, sink: Callable[[Any], None], outcome: Any, *, wrote: bool) -> None:
+        if wrote:
+            real(self, sink, outcome, wrote=True)
+        else:
+            self._answer(sink, outcome)
+
+    return [patch.object(Scheduler, "_release", release)]
+
+
+def _sweep_of_a_live_task() -> list[Any]:
+    def sweep(self: Tasks, now: int, key: bytes) -> None:
+        task_id = key[12:]
+        state = self._state(task_id)
+        if state is None:
+            return
+        group = self.overlay.open
+        group.delete(BODY, task_id)
+        group.delete(STATE, task_id)
+        if time_key(state.queue, state.expires, task_id) == key:
+            queue = self.registry.by_prefix[state.queue]
+            queue.swept += 1
+            edge = table.TABLE[machine._STATE_OF[state.status], table.SWEEP, table.PLAIN]
+            self._move(edge, queue, task_id, state.priority, state.expires, 0, None)
+        self._hot.drop(task_id)
+
+    return [patch.object(Tasks, "sweep", sweep)]
+
+
+def _retention_forgotten() -> list[Any]:
+    return [patch.object(Tasks, "sweep", lambda self, now, key: None)]
+
+
+def _deletes_after_puts() -> list[Any]:
+    """A row that is deleted and put again in one group is lost."""
+    real = Group.delete
+
+    def delete(self: Group, table_number: int, key: bytes) -> None:
+        real(self, table_number, key)
+        deleted.setdefault(id(self), set()).add((table_number, key))
+
+    def close(self: Group) -> list[TableWrites]:
+        gone = deleted.pop(id(self), set())
+        closed = []
+        for number, contents in enumerate(self.tables):
+            lost = [key for key, content in contents.items() if content is not None and (number, key) in gone]
+            dead = [key for key, content in contents.items() if content is None]
+            fresh = self.fresh[number]
+            dead += [key for key in lost if key not in fresh]
+            puts = [
+                (key, seal(number, key, content))
+                for key, content in contents.items()
+                if content is not None and key not in lost
+            ]
+            if dead or puts:
+                closed.append(TableWrites(number, sorted(dead), sorted(puts)))
+        return closed
+
+    deleted: dict[int, set[tuple[int, bytes]]] = {}
+    return [patch.object(Group, "delete", delete), patch.object(Group, "close", close)]
+
+
+def _always_fresh() -> list[Any]:
+    """Put and delete vanish together also where an older row lies below."""
+
+    def put_new(self: Group, table_number: int, key: bytes, content: bytes) -> None:
+        self.fresh[table_number].add(key)
+        self.tables[table_number][key] = content
+        self.bytes_count += len(content)
+
+    return [patch.object(Group, "put_new", put_new)]
+
+
+def _refill_ignores_the_overlay() -> list[Any]:
+    real = Window.refill
+
+    def refill(self: Window, reader: Any, keys: int) -> Any:
+        return real(self, reader.store if isinstance(reader, Overlay) else reader, keys)
+
+    return [patch.object(Window, "refill", refill)]
+
+
+def _horizon_not_lowered() -> list[Any]:
+    real = Window.push
+
+    def push(self: Window, key: bytes) -> bool:
+        before = self.horizon
+        first = real(self, key)
+        self.horizon = before
+        return first
+
+    return [patch.object(Window, "push", push)]
+
+
+def _horizon_lost_by_a_refill() -> list[Any]:
+    real = Window.refill
+
+    def refill(self: Window, reader: Any, keys: int) -> Any:
+        added = real(self, reader, keys)
+        self.horizon = None
+        return added
+
+    return [patch.object(Window, "refill", refill)]
+
+
+def _fencing_ignored() -> list[Any]:
+    real = Tasks._guard
+
+    def guard(self: Tasks, *arguments: Any) -> str:
+        found = real(self, *arguments)
+        return table.PLAIN if found == table.STALE else found
+
+    return [patch.object(Tasks, "_guard", guard)]
+
+
+def _owner_not_checked() -> list[Any]:
+    real = Tasks._guard
+
+    def guard(self: Tasks, state: Any, *arguments: Any) -> str:
+        found = real(self, state, *arguments)
+        return table.PLAIN if found == table.STRANGER and state.status == rows.CLAIMED else found
+
+    return [patch.object(Tasks, "_guard", guard)]
+
+
+def _attempt_not_given_back() -> list[Any]:
+    changed = {key: edge._replace(attempts=0) for key, edge in table.TABLE.items() if edge.event == table.ABANDON}
+    return [patch.dict(table.TABLE, changed)]
+
+
+def _key_not_in_the_group() -> list[Any]:
+    real = Group.put
+
+    def put(self: Group, table_number: int, key: bytes, content: bytes) -> None:
+        if table_number != IDEM:
+            real(self, table_number, key, content)
+
+    return [patch.object(Group, "put", put)]
+
+
+def _counters_survive_a_failure() -> list[Any]:
+    real = Scheduler._begin_epoch
+
+    def begin(self: Scheduler, now: int) -> None:
+        before = self.tasks.registry.by_prefix if self.epoch else {}
+        real(self, now)
+        for prefix, queue in self.tasks.registry.by_prefix.items():
+            if prefix in before:
+                queue.counts = before[prefix].counts
+                queue.created = before[prefix].created
+
+    return [patch.object(Scheduler, "_begin_epoch", begin)]
+
+
+def _waiting_claims_lost_by_a_failure() -> list[Any]:
+    return [patch.object(Waits, "live_claims", lambda self: [])]
+
+
+def _due_too_early() -> list[Any]:
+    real = Deadlines.take
+
+    def take(self: Deadlines, reader: Any, now_ms: int, quantum: int) -> list[bytes]:
+        return real(self, reader, now_ms + (250 if self._table == tables.DUE else 0), quantum)
+
+    return [patch.object(Deadlines, "take", take)]
+
+
+def _ended_lease_not_noticed() -> list[Any]:
+    return [patch.object(Tasks, "lease_ended", lambda self, now, key: None)]
+
+
+def _lease_ends_early() -> list[Any]:
+    def overdue(self: Tasks, now: int, key: bytes) -> None:
+        state = self._state(key[12:])
+        if state is not None and state.status == rows.CLAIMED:
+            self._expire(now, key[12:], state)
+
+    return [patch.object(Tasks, "lease_ended", overdue)]
+
+
+def _first_queue_instead_of_the_best() -> list[Any]:
+    def smallest(self: Tasks, queues: list[Any]) -> Any:
+        return next((queue for queue in queues if queue.window.head(self.overlay) is not None), None)
+
+    return [patch.object(Tasks, "_smallest_head", smallest)]
+
+
+def _priority_upside_down() -> list[Any]:
+    real = tables.ready_key
+
+    def ready_key(queue: bytes, priority: int, task_id: bytes) -> bytes:
+        return real(queue, 255 - priority, task_id)
+
+    return [patch.object(machine, "ready_key", ready_key)]
+
+
+def _id_of_another_tenant_accepted() -> list[Any]:
+    return [patch.object(Tasks, "_own_state", lambda self, tenant, task_id: self._state(task_id))]
+
+
+def _wake_up_lost() -> list[Any]:
+    real = Tasks.became_due
+
+    def became_due(self: Tasks, now: int, key: bytes) -> None:
+        woken = dict(self.woken)
+        real(self, now, key)
+        self.woken.clear()
+        self.woken.update(woken)
+
+    return [patch.object(Tasks, "became_due", became_due)]
+
+
+def _ids_start_anew() -> list[Any]:
+    real = Ids.__init__
+
+    def init(self: Ids, last: bytes, shard: int, tag: int) -> None:
+        real(self, bytes(16), shard, tag)
+
+    return [patch.object(Ids, "__init__", init)]
+
+
+def _clock_back_not_noticed() -> list[Any]:
+    return [patch.object(scheduler, "_rebase_ranges", lambda tasks, now: [])]
+
+
+def _clock_follows_the_wall() -> list[Any]:
+    def read(self: Clock, wall_ms: int, monotonic_ms: int) -> int:
+        self.now = max(self.now, wall_ms)
+        return self.now
+
+    return [patch.object(Clock, "read", read)]
+
+
+def _other_result_accepted() -> list[Any]:
+    def repeats(state: Any, action: Any, same_json: Any) -> bool:
+        return bool(state.status == (rows.COMPLETED if action.completed else rows.FAILED))
+
+    return [patch.object(machine, "repeats", repeats)]
+
+
+def _deliveries_not_bounded() -> list[Any]:
+    return [patch.object(Tasks, "_deliveries_max", lambda self, state: 1 << 40)]
+
+
+def _batch_in_two_commits() -> list[Any]:
+    def create_batch(self: Scheduler, now: int, operation: Any) -> Any:
+        outcomes = []
+        for task in operation.tasks:
+            outcomes.append(task if isinstance(task, Exception) else self.tasks.create(now, operation.tenant, task))
+            if len(outcomes) * 2 == len(operation.tasks):
+                self._hand_over(now)
+        return outcomes
+
+    return [patch.dict(scheduler._HANDLERS, {CreateBatch: create_batch})]
+
+
+def _undurable_reads() -> list[Any]:
+    def read_task(self: Scheduler, tenant_name: str, task_id: bytes) -> Any:
+        state = self.tasks._own_state(tenant_name, task_id)
+        return self.tasks.task(task_id) if state is not None else None
+
+    return [patch.object(Scheduler, "read_task", read_task)]
+
+
+def _watch_not_told() -> list[Any]:
+    return [patch.object(Watches, "ended", lambda self, task_id: None)]
+
+
+def _sweep_leaves_the_key() -> list[Any]:
+    real = Group.delete
+
+    def delete(self: Group, table_number: int, key: bytes) -> None:
+        if table_number != IDEM:
+            real(self, table_number, key)
+
+    return [patch.object(Group, "delete", delete)]
+
+
+MUTANTS: Final = tuple(
+    Mutant(make.__name__.strip("_").replace("_", " "), make)
+    for make in (
+        _lease_forgotten,
+        _answer_before_durable,
+        _reads_do_not_wait,
+        _sweep_of_a_live_task,
+        _retention_forgotten,
+        _deletes_after_puts,
+        _always_fresh,
+        _refill_ignores_the_overlay,
+        _horizon_not_lowered,
+        _horizon_lost_by_a_refill,
+        _fencing_ignored,
+        _owner_not_checked,
+        _attempt_not_given_back,
+        _key_not_in_the_group,
+        _counters_survive_a_failure,
+        _waiting_claims_lost_by_a_failure,
+        _due_too_early,
+        _ended_lease_not_noticed,
+        _lease_ends_early,
+        _first_queue_instead_of_the_best,
+        _priority_upside_down,
+        _id_of_another_tenant_accepted,
+        _wake_up_lost,
+        _ids_start_anew,
+        _clock_back_not_noticed,
+        _clock_follows_the_wall,
+        _other_result_accepted,
+        _deliveries_not_bounded,
+        _batch_in_two_commits,
+        _undurable_reads,
+        _watch_not_told,
+        _sweep_leaves_the_key,
+    )
+)
+
+
+@contextmanager
+def applied(mutant: Mutant) -> Iterator[None]:
+    """The code with this error in it, for a while."""
+    with ExitStack() as stack:
+        for each in mutant.patches():
+            stack.enter_context(each)
+        yield
+
+
+def catch(mutant: Mutant, seeds: int = SEEDS_MAX) -> tuple[int, str]:
+    """How many seeds it took to catch a mutant, and by what; 0 where it got away."""
+    with applied(mutant):
+        for seed in range(seeds):
+            outcome = run_seed(seed)
+            if outcome.error:
+                return seed + 1, outcome.error
+    return 0, "got away"
+
+
+def main() -> int:
+    """The command; returns the exit status."""
+    away = 0
+    for mutant in MUTANTS:
+        took, how = catch(mutant)
+        away += took == 0
+        print(f"{took:>4}  {mutant.name:<36}  {how[:110]}", flush=True)
+    print(f"{len(MUTANTS)} deliberate errors, {away} got away")
+    return 1 if away else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Runs one seed and says what came of it: for the command, for the tests and for the deliberate errors."""
+
+import msgspec
+
+from tests.simulation.driver import Simulation
+
+
+class Outcome(msgspec.Struct):
+    """What a seed's run came to. `error` is empty where everything held."""
+
+    seed: int
+    digest: str
+    calls: int
+    crashes: int
+    groups: int
+    virtual_ms: int
+    edges: list[int]
+    error: str = ""
+    tail: list[str] = []
+
+
+def run_seed(seed: int) -> Outcome:
+    """Run a seed to its end, or to the first thing that does not hold."""
+    simulation = Simulation(seed)
+    world = simulation.world
+    error = ""
+    try:
+        simulation.run()
+    except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+        error = f"{type(problem).__name__}: {problem}"
+    return Outcome(
+        seed,
+        world.digest(),
+        len(world.history.calls),
+        world.crashes,
+        world.ledger.changes,
+        world.now,
+        world.edge_counts(),
+        error,
+        list(world.tail) if error else [],
+    )
