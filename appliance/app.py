@@ -28,6 +28,7 @@ from appliance.cli import status
 from appliance.config import Settings
 from appliance.driver import Driver
 from appliance.engine.faults import StoreError
+from appliance.engine.rows import DamagedRow
 from appliance.engine.store import Store
 from appliance.metrics import Metrics, Sources
 from appliance.mux.limits import Limits
@@ -188,6 +189,7 @@ class Node:
             tokens_cached=lambda: keys.cache_size,
             token_verifications=lambda: keys.verifications,
             token_refusals=lambda: keys.refusals,
+            token_foreign_keys=lambda: keys.foreign_keys,
             buffered_bytes=lambda: self._listener.hub.memory.used_bytes,
         )
 
@@ -213,6 +215,9 @@ def run(settings: Settings) -> int:
     except StoreError as error:
         log.critical("%s", error)
         return error.exit_status
+    except DamagedRow as damage:
+        log.critical("%s; run `codeq check`", damage)
+        return status.DISK_NOT_TRUSTED
     except OSError as error:
         log.critical("%s", error)
         return status.TRY_AGAIN

@@ -53,14 +53,14 @@ def new_task(body: CreateBody, now: int, max_attempts: int, payload_bytes_max: i
     """The task that a body asks for. `now` is the clock (ms); raises Problem naming the field."""
     command = check_command(body.command, "command")
     payload = json_value(body.payload, payload_bytes_max, "payload")
-    priority = _number(body.priority, 0, PRIORITY_MAX, 0, "priority")
-    attempts = _number(body.max_attempts, 1, ATTEMPTS_MAX, max_attempts, "maxAttempts")
-    delay_seconds = _number(body.delay_seconds, 0, DELAY_SECONDS_MAX, 0, "delaySeconds")
+    priority = in_range(body.priority, 0, PRIORITY_MAX, 0, "priority")
+    attempts = in_range(body.max_attempts, 1, ATTEMPTS_MAX, max_attempts, "maxAttempts")
+    delay_seconds = in_range(body.delay_seconds, 0, DELAY_SECONDS_MAX, 0, "delaySeconds")
     run_at = 0 if body.run_at is None else _run_at(body.run_at, now)
-    webhook = "" if body.webhook is None else _webhook(body.webhook)
-    key = "" if body.idempotency_key is None else _text(body.idempotency_key, KEY_CHARS_MAX, "idempotencyKey")
-    parent = "" if body.trace_parent is None else _trace(body.trace_parent, TRACE_PARENT_CHARS_MAX, "traceParent")
-    state = "" if body.trace_state is None else _trace(body.trace_state, TRACE_STATE_CHARS_MAX, "traceState")
+    webhook = "" if body.webhook is None else webhook_url(body.webhook)
+    key = "" if body.idempotency_key is None else text_within(body.idempotency_key, KEY_CHARS_MAX, "idempotencyKey")
+    parent = "" if body.trace_parent is None else trace_text(body.trace_parent, TRACE_PARENT_CHARS_MAX, "traceParent")
+    state = "" if body.trace_state is None else trace_text(body.trace_state, TRACE_STATE_CHARS_MAX, "traceState")
     digest = b""
     if key:
         digest = request_hash(command, payload, priority, attempts, webhook, run_at, delay_seconds)
@@ -88,27 +88,27 @@ def claim_commands(commands: list[str] | None) -> tuple[str, ...]:
 
 def lease_ms(seconds: int | None, field: str) -> int:
     """The length of a lease or of its extension."""
-    return _number(seconds, 1, LEASE_SECONDS_MAX, LEASE_SECONDS, field) * 1000
+    return in_range(seconds, 1, LEASE_SECONDS_MAX, LEASE_SECONDS, field) * 1000
 
 
 def claim_wait_ms(seconds: int | None) -> int:
     """How long a claim waits for work."""
-    return _number(seconds, 0, CLAIM_WAIT_SECONDS_MAX, 0, "waitSeconds") * 1000
+    return in_range(seconds, 0, CLAIM_WAIT_SECONDS_MAX, 0, "waitSeconds") * 1000
 
 
 def claim_count(count: int) -> int:
     """How many tasks a batch claim asks for."""
-    return _number(count, 1, CLAIM_COUNT_MAX, 1, "count")
+    return in_range(count, 1, CLAIM_COUNT_MAX, 1, "count")
 
 
 def nack_delay_ms(seconds: int | None) -> int | None:
     """The delay that a nack asks for; None leaves it to the backoff."""
-    return None if seconds is None else _number(seconds, 0, DELAY_SECONDS_MAX, 0, "delaySeconds") * 1000
+    return None if seconds is None else in_range(seconds, 0, DELAY_SECONDS_MAX, 0, "delaySeconds") * 1000
 
 
 def worker_id(text: str | None) -> str:
     """The worker that a caller names, or an empty text."""
-    return "" if text is None else _text(text, WORKER_CHARS_MAX, "workerId")
+    return "" if text is None else text_within(text, WORKER_CHARS_MAX, "workerId")
 
 
 def reason(text: str | None, field: str) -> str:
@@ -145,8 +145,8 @@ def artifacts_json(artifacts: list[Artifact] | None) -> bytes:
     if len(artifacts) > ARTIFACTS_MAX:
         raise invalid(f"artifacts must not have more than {ARTIFACTS_MAX} entries")
     for artifact in artifacts:
-        _text(artifact.name, ARTIFACT_NAME_CHARS_MAX, "artifacts[].name")
-        _text(artifact.url, ARTIFACT_URL_CHARS_MAX, "artifacts[].url")
+        text_within(artifact.name, ARTIFACT_NAME_CHARS_MAX, "artifacts[].name")
+        text_within(artifact.url, ARTIFACT_URL_CHARS_MAX, "artifacts[].url")
     return _encode(artifacts)
 
 
@@ -165,7 +165,7 @@ def wait_ms_in_query(values: list[str]) -> int:
     text = values[0]
     if len(values) > 1 or not 0 < len(text) <= 2 or not text.isascii() or not text.isdigit():
         raise invalid(f"waitSeconds must be one integer from 0 to {RESULT_WAIT_SECONDS_MAX}")
-    return _number(int(text), 0, RESULT_WAIT_SECONDS_MAX, 0, "waitSeconds") * 1000
+    return in_range(int(text), 0, RESULT_WAIT_SECONDS_MAX, 0, "waitSeconds") * 1000
 
 
 def check_batch(count: int) -> None:
@@ -174,7 +174,8 @@ def check_batch(count: int) -> None:
         raise invalid(f"a batch must not have more than {BATCH_ITEMS_MAX} items")
 
 
-def _number(value: int | None, low: int, high: int, default: int, field: str) -> int:
+def in_range(value: int | None, low: int, high: int, default: int, field: str) -> int:
+    """A number from `low` to `high`; the default for None."""
     if value is None:
         return default
     if not low <= value <= high:
@@ -182,13 +183,15 @@ def _number(value: int | None, low: int, high: int, default: int, field: str) ->
     return value
 
 
-def _text(text: str, chars_max: int, field: str) -> str:
+def text_within(text: str, chars_max: int, field: str) -> str:
+    """A text that is neither empty nor too long."""
     if not 0 < len(text) <= chars_max:
         raise invalid(f"{field} must have 1 to {chars_max} characters")
     return text
 
 
-def _trace(text: str, chars_max: int, field: str) -> str:
+def trace_text(text: str, chars_max: int, field: str) -> str:
+    """A trace field, possibly empty."""
     # Trace fields are handed on as headers, where a line break would begin another one.
     if len(text) > chars_max or not (text.isascii() and text.isprintable()):
         raise invalid(f"{field} must have at most {chars_max} printable ASCII characters")
@@ -199,13 +202,19 @@ def _run_at(text: str, now: int) -> int:
     run_at = parse_time(text)
     if run_at is None:
         raise invalid("runAt must be an RFC 3339 time with an offset, for example 2026-05-18T12:00:00Z")
+    return run_at_ms(run_at, now, "runAt")
+
+
+def run_at_ms(run_at: int, now: int, field: str) -> int:
+    """A time (ms) at which a task may begin to run."""
     if run_at - now > DELAY_SECONDS_MAX * 1000:
-        raise invalid(f"runAt must not be more than {DELAY_SECONDS_MAX} seconds ahead")
+        raise invalid(f"{field} must not be more than {DELAY_SECONDS_MAX} seconds ahead")
     # 0 means "none" further on, and a time before the epoch is as past as any other.
     return max(run_at, 1)
 
 
-def _webhook(text: str) -> str:
+def webhook_url(text: str) -> str:
+    """An address to call."""
     if not 0 < len(text) <= WEBHOOK_CHARS_MAX:
         raise invalid(f"webhook must have 1 to {WEBHOOK_CHARS_MAX} characters")
     try:

@@ -14,10 +14,10 @@ PROGRESS_SECONDS: Final = 1.0
 
 def run(directory: str) -> int:
     """Print progress and findings; 0 when the store is clean, 1 when it is not."""
-    from appliance.engine.check import check
+    from appliance.engine.apart import check_apart
 
     try:
-        report = check(Path(directory), _Progress().show)
+        report = check_apart(Path(directory), _Progress().show)
     except StoreError as error:
         print(f"codeq: {error}", file=sys.stderr)
         return error.exit_status

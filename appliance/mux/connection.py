@@ -155,6 +155,11 @@ class Connection(asyncio.Protocol):
         """The handler is done with a request whose client had left."""
         self._core.abandoned(request)
 
+    def wake(self) -> None:
+        """Writes what is queued at the end of this turn of the loop."""
+        if not self._advancing:
+            self._schedule_turn()
+
     def hold(self) -> None:
         """Stops reading until as many `release` calls."""
         self._holds += 1
@@ -216,7 +221,7 @@ class Connection(asyncio.Protocol):
             dispatch(request)
         self._advancing = False
         self._flush()
-        if core.has_input and not self._holds and not self._write_blocked:
+        if core.has_input and not (self._holds or self._write_blocked):
             self._schedule_turn()
 
     def _schedule_turn(self) -> None:
@@ -243,9 +248,11 @@ class Connection(asyncio.Protocol):
         data = core.data_to_send()
         if data:
             self._transport.write(data)
-        if core.streaming:
+        streaming = core.streaming
+        if streaming:
             self._send_pieces()
-        if core.closing and not core.streaming:
+            streaming = core.streaming
+        if core.closing and not streaming:
             self._finish()
         else:
             self._update_reading()

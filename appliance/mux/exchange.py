@@ -60,6 +60,9 @@ class Channel(Protocol):
     def abandoned(self, request: "Request") -> None:
         """The handler let go of a request whose client had left before."""
 
+    def wake(self) -> None:
+        """Writes what is queued at the end of this turn of the loop."""
+
     def hold(self) -> None:
         """Stops reading from the peer; calls nest."""
 

@@ -1,11 +1,11 @@
 """Walks over the frames of an HTTP/2 connection before the codec sees them.
 
 Owns the inbound bytes up to whole frames, counts abuse frame by frame, and sorts: what the connection handles itself
-comes out one by one, everything between goes to the codec in one run. Sans-IO; frame headers are parsed in place, so a
-later lane for plain DATA of open streams needs only one more branch here.
+comes out one by one, everything between goes to the codec in one run. Plain DATA of open calls has a lane of its own:
+its headers are parsed in place and the codec never sees it. Sans-IO.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final, NamedTuple
 
 from appliance.mux.h2_abuse import Abuse
@@ -82,10 +82,20 @@ def goaway(last_stream_id: int, code: int, debug: bytes = b"") -> bytes:
 class FrameWalker:
     """The inbound side of one connection. `partial` says that a frame or header block has begun and not ended."""
 
-    __slots__ = ("_abuse", "_block_stream_id", "_buffer", "_frame_limit_bytes", "_preface_read", "partial_data")
+    __slots__ = (
+        "_abuse",
+        "_block_stream_id",
+        "_buffer",
+        "_frame_limit_bytes",
+        "_lane",
+        "_preface_read",
+        "partial_data",
+    )
 
-    def __init__(self, abuse: Abuse, frame_limit_bytes: int) -> None:
+    def __init__(self, abuse: Abuse, frame_limit_bytes: int, lane: Container[int] = ()) -> None:
+        """`lane` holds the streams whose plain DATA, neither padded nor the last, the connection handles itself."""
         self._abuse = abuse
+        self._lane = lane
         self._frame_limit_bytes = frame_limit_bytes
         self._buffer = b""
         self._preface_read = False
@@ -121,7 +131,17 @@ class FrameWalker:
                 break
             kind, flags = data[at + 3], data[at + 4]
             stream_id = int.from_bytes(data[at + 5 : start]) & 0x7FFFFFFF
-            if self._is_own(kind, size, stream_id):
+            if kind == DATA and not flags and size and stream_id in self._lane and not self._block_stream_id:
+                if run < at:
+                    yield Frame(CODEC, 0, 0, data[run:at])
+                self._abuse.data_flowed = True
+                # What the codec was just given may have ended the stream.
+                if stream_id in self._lane:
+                    yield Frame(DATA, 0, stream_id, data[start:after])
+                    run = after
+                else:
+                    run = at
+            elif self._is_own(kind, size, stream_id):
                 if run < at:
                     yield Frame(CODEC, 0, 0, data[run:at])
                 self._count_own(kind, flags, now)

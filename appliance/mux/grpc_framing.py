@@ -89,7 +89,7 @@ class MessageReader:
             raise GrpcError(INTERNAL, "the stream ended within a message")
 
     def _size(self, data: bytes | bytearray, at: int) -> int:
-        """The size on the prefix at this place, -1 where the prefix is not complete; refuses before anything is kept."""
+        """The size on the prefix at this place, -1 where it is not complete; refuses before anything is kept."""
         if len(data) - at < PREFIX_BYTES:
             return -1
         flag = data[at]

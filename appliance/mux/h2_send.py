@@ -32,10 +32,12 @@ class WindowOverflowError(Exception):
 class Outgoing:
     """The sending half of one stream."""
 
-    __slots__ = ("_progress_bytes", "at", "body", "failed", "pieces", "progress_at", "stream_id", "window")
+    __slots__ = ("_progress_bytes", "at", "body", "failed", "lasting", "pieces", "progress_at", "stream_id", "window")
 
     def __init__(self, stream_id: int, window: int) -> None:
         self.stream_id = stream_id
+        self.lasting = False
+        """More may be appended after everything has left; the stream does not end with its DATA."""
         self.window = window
         self.body = b""
         self.at = 0
@@ -115,8 +117,28 @@ class SendSide:
             self._ready[stream_id] = outgoing
         return None
 
+    def append(self, stream_id: int, data: bytes, now: float) -> None:
+        """Queues more of a stream that does not end with its DATA."""
+        outgoing = self._streams[stream_id]
+        outgoing.lasting = True
+        if stream_id in self._pending:
+            outgoing.body = outgoing.body[outgoing.at :] + data
+        else:
+            outgoing.body = data
+            outgoing.progress_at = now
+            self._pending[stream_id] = outgoing
+        outgoing.at = 0
+        self._queued(len(data))
+        if outgoing.window > 0:
+            self._ready[stream_id] = outgoing
+
+    def waits(self, stream_id: int) -> bool:
+        """Whether a stream has DATA that has not left."""
+        return stream_id in self._pending
+
     def take(self, out: list[bytes], budget_bytes: int, now: float) -> list[Outgoing]:
-        """Appends DATA frames of about `budget_bytes` to `out`; returns the streams that are finished or failed."""
+        """Appends DATA frames of about `budget_bytes` to `out`; returns the streams that are finished or failed, and
+        the lasting ones that have nothing left."""
         done = []
         ready = self._ready
         while ready and budget_bytes > 0 and self.window > 0:
@@ -130,7 +152,7 @@ class SendSide:
             self._queued(-size)
             self._abuse.data_sent()
             ended = outgoing.at == len(outgoing.body) and not self._refill(outgoing)
-            flags = END_STREAM if ended and not outgoing.failed else 0
+            flags = END_STREAM if ended and not outgoing.failed and not outgoing.lasting else 0
             out.append(frame_header(DATA, flags, stream_id, size))
             out.append(piece)
             if ended:
@@ -187,9 +209,13 @@ class SendSide:
         else:
             self._ready.pop(stream_id, None)
 
-    def stalled(self, seconds: float, now: float) -> list[int]:
-        """Streams that wanted to send for longer than `seconds` and made no progress."""
-        return [stream_id for stream_id, each in self._pending.items() if now - each.progress_at > seconds]
+    def stalled(self, seconds: float, lasting_seconds: float, now: float) -> list[int]:
+        """Streams that wanted to send for longer than this, by their kind, and made no progress."""
+        return [
+            stream_id
+            for stream_id, each in self._pending.items()
+            if now - each.progress_at > (lasting_seconds if each.lasting else seconds)
+        ]
 
     def restart_clock(self, now: float) -> None:
         """Nothing could be sent for a reason of ours: everybody's patience begins again."""

@@ -62,14 +62,28 @@ class _Fields:
         self.completed += 1
 
 
+_lines: dict[bytes, tuple[str, str, str, bool]] = {}
+"""Request lines that were parsed before: method, path, query, HTTP/1.0. A client repeats a few of them all day."""
+_LINES_MAX: Final = 1_024
+_LINE_BYTES_MAX: Final = 128
+"""Of a line that is remembered: together with the bound above about 300 KB."""
+
+
 def parse_head(data: bytes, limits: Limits) -> Head:
     """Parses `data`, which ends with the first empty line in it. Raises RefusedError."""
-    line_end = data.find(b"\r\n")
-    method, target, http10 = _request_line(data[:line_end], limits)
+    line = data[: data.find(b"\r\n")]
+    known = _lines.get(line)
+    if known is None or len(line) > limits.target_bytes:
+        method, target, http10 = _request_line(line, limits)
+        known = (method, *split_target(target), http10)
+        if len(line) <= _LINE_BYTES_MAX:
+            if len(_lines) >= _LINES_MAX:
+                _lines.clear()
+            _lines[line] = known
+    method, path, query, http10 = known
     if data.count(b"\n") - 2 > limits.head_fields:
         raise refused("head-fields", 431, f"a request may have at most {limits.head_fields} header fields")
     headers = _parse_fields(data)
-    path, query = split_target(target)
     head = Head(method, path, query, http10, headers)
     _check_host(head)
     _set_framing(head)

@@ -130,7 +130,7 @@ class Http1:
 
     def next_request(self, now: float) -> Request | None:
         """The next complete request, if there is one and room for its answer."""
-        if not self.has_input:
+        if self._starved or not self.has_input:
             return None
         try:
             if self._refusal is not None:

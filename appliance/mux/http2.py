@@ -19,6 +19,7 @@ from appliance.mux import frames
 from appliance.mux.exchange import Channel, Request, Response, problem_response
 from appliance.mux.frames import FrameWalker, Http2Error
 from appliance.mux.h2_abuse import Abuse, CalmDownError
+from appliance.mux.h2_calls import CONTENT_TYPE, Calls
 from appliance.mux.h2_codec import make_codec
 from appliance.mux.h2_request import head_bytes, parse_fields
 from appliance.mux.h2_send import Outgoing, SendSide, WindowOverflowError
@@ -62,12 +63,13 @@ class Http2:
         self._refuse_above = HIGHEST_STREAM_ID
         self._drain_at = 0.0
         self._abuse = Abuse(hub.limits)
-        self._walker = FrameWalker(self._abuse, hub.limits.h2_frame_bytes)
         self._send_side = SendSide(self._abuse, hub.memory)
         self._out: list[bytes] = []
         self._codec, preamble = make_codec(hub.limits)
         self._out.append(preamble)
         self._uploads = Uploads(self._codec, hub.limits, self._streams)
+        self._calls = Calls(hub, self, self._codec, self._send_side)
+        self._walker = FrameWalker(self._abuse, hub.limits.h2_frame_bytes, self._calls)
 
     # What the shell asks.
 
@@ -79,7 +81,7 @@ class Http2:
     @property
     def idle_since(self) -> float | None:
         """Since when no stream is open, or None."""
-        return None if self._streams else self._last_active
+        return None if self._streams or self._calls else self._last_active
 
     @property
     def mid_request(self) -> bool:
@@ -129,6 +131,8 @@ class Http2:
         kind = frame.kind
         if kind == frames.CODEC:
             self._feed(frame.payload)
+        elif kind == frames.DATA:
+            self._calls.lane_data(frame.stream_id, frame.payload)
         elif kind == frames.WINDOW_UPDATE:
             self._window_update(frame.stream_id, int.from_bytes(frame.payload) & 0x7FFFFFFF)
         elif kind == frames.RST_STREAM:
@@ -157,7 +161,7 @@ class Http2:
             self._event(event)
             if self.closing:
                 return
-        self._collect()
+        self.collect()
 
     def _codec_failed(self, error: h2.exceptions.ProtocolError) -> None:
         flood = isinstance(error, h2.exceptions.DenialOfServiceError)
@@ -199,13 +203,16 @@ class Http2:
         if stream_id > self._refuse_above:
             self._reset(stream_id, frames.REFUSED_STREAM)
             return
-        if len(self._streams) + self._ghosts >= self._limits.h2_streams:
+        if len(self._streams) + len(self._calls) + self._ghosts >= self._limits.h2_streams:
             self._hub.observer.refused("h2-streams")
             self._reset(stream_id, frames.REFUSED_STREAM)
             self._abuse.reset(self._time)
             return
         cost_bytes = head_bytes(fields)
         self._memory.take(cost_bytes)
+        if self._hub.open_call is not None and _is_grpc(fields):
+            self._open_call(stream_id, fields, cost_bytes)
+            return
         stream = Stream(stream_id, cost_bytes, self._time)
         self._streams[stream_id] = stream
         self._send_side.open(stream_id)
@@ -217,8 +224,24 @@ class Http2:
         if stream_id >= self._limits.h2_last_stream_id:
             self.drain(self._time)
 
+    def _open_call(self, stream_id: int, fields: Any, cost_bytes: int) -> None:
+        try:
+            head = parse_fields(fields, self._limits)
+        except RefusedError as refusal:
+            self._hub.observer.refused(refusal.reason)
+            self._memory.give(cost_bytes)
+            self._reset(stream_id, frames.PROTOCOL_ERROR)
+            self._abuse.reset(self._time)
+            return
+        self._calls.open(stream_id, head, self._peer, cost_bytes, self._time)
+        if stream_id >= self._limits.h2_last_stream_id:
+            self.drain(self._time)
+
     def _data_received(self, stream_id: int, data: bytes, flow_controlled_bytes: int, ended: bool) -> None:
         self._uploads.connection_received(flow_controlled_bytes)
+        if stream_id in self._calls:
+            self._calls.data(stream_id, data, flow_controlled_bytes)
+            return
         stream = self._streams.get(stream_id)
         if stream is None or stream.responded or stream.ended:
             return
@@ -235,6 +258,9 @@ class Http2:
             self._uploads.grant(stream)
 
     def _stream_ended(self, stream_id: int) -> None:
+        if stream_id in self._calls:
+            self._calls.half_closed(stream_id)
+            return
         stream = self._streams.get(stream_id)
         if stream is None or stream.ended:
             return
@@ -292,7 +318,7 @@ class Http2:
             return
         if stream_id > self._highest_stream_id:
             raise Http2Error(frames.PROTOCOL_ERROR, "a WINDOW_UPDATE for a stream that was never opened")
-        if stream_id not in self._streams:
+        if stream_id not in self._streams and stream_id not in self._calls:
             return
         if not increment:
             self._reset_for_peer(stream_id, frames.PROTOCOL_ERROR)
@@ -306,11 +332,15 @@ class Http2:
         """A reset of a stream that was answered, wholly or in part, after its request had ended is how some clients
         end every stream; anything else is work thrown away."""
         stream = self._streams.get(frame.stream_id)
-        if stream is None:
-            if frame.stream_id > self._highest_stream_id:
-                raise Http2Error(frames.PROTOCOL_ERROR, "a RST_STREAM for a stream that was never opened")
+        if stream is not None:
+            harmless = stream.responded and stream.ended
+        elif frame.stream_id in self._calls:
+            harmless = self._calls.was_half_closed(frame.stream_id)
+        elif frame.stream_id > self._highest_stream_id:
+            raise Http2Error(frames.PROTOCOL_ERROR, "a RST_STREAM for a stream that was never opened")
+        else:
             return
-        if not (stream.responded and stream.ended):
+        if not harmless:
             self._abuse.reset(self._time)
         self._feed(frames.frame_header(frame.kind, frame.flags, frame.stream_id, len(frame.payload)) + frame.payload)
 
@@ -327,7 +357,7 @@ class Http2:
         bodiless = head_only or not has_body(response.status) or not (response.body or response.chunks is not None)
         headers = self._response_headers(response, request_id)
         self._codec.send_headers(stream.id, headers, end_stream=bodiless)
-        self._collect()
+        self.collect()
         if bodiless:
             self._finished(stream)
             return
@@ -351,7 +381,7 @@ class Http2:
     def _ended(self, stream_id: int) -> None:
         """All DATA of an answer has been queued, the last frame with END_STREAM: the codec must know, but its own
         frame for it is thrown away."""
-        self._collect()
+        self.collect()
         self._codec.end_stream(stream_id)
         self._codec.clear_outbound_data_buffer()
         self._finished(self._streams[stream_id])
@@ -360,7 +390,7 @@ class Http2:
         if not stream.ended:
             # The answer came before the end of the request: the rest is not wanted (RFC 9113 8.1).
             self._codec.reset_stream(stream.id, frames.NO_ERROR)
-            self._collect()
+            self.collect()
         self._forget(stream)
 
     def _refuse(self, stream: Stream, refusal: RefusedError) -> None:
@@ -379,6 +409,7 @@ class Http2:
 
     def _drop(self, stream_id: int) -> None:
         """A stream ended before its answer did."""
+        self._calls.gone(stream_id)
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -399,7 +430,7 @@ class Http2:
             self._codec.reset_stream(stream_id, code)
         except h2.exceptions.ProtocolError as error:
             log.debug("stream %d was gone before its reset: %s", stream_id, error)
-        self._collect()
+        self.collect()
         self._drop(stream_id)
 
     def _reset_for_peer(self, stream_id: int, code: int) -> None:
@@ -409,7 +440,20 @@ class Http2:
 
     # Sending.
 
-    def _collect(self) -> None:
+    def emit(self, data: bytes) -> None:
+        """For the calls: queue whole frames."""
+        self._out.append(data)
+
+    def wake(self) -> None:
+        """For the calls: write what is queued at the end of this turn."""
+        self._channel.wake()
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """For the calls: reset one because of its peer."""
+        self._reset_for_peer(stream_id, code)
+
+    def collect(self) -> None:
+        """Queue what the codec has to send."""
         data = self._codec.data_to_send()
         if data:
             self._out.append(data)
@@ -421,13 +465,16 @@ class Http2:
         self._close_if_drained()
 
     def _data_done(self, outgoing: Outgoing) -> None:
-        if outgoing.failed:
+        if outgoing.lasting:
+            self._calls.drained(outgoing.stream_id)
+        elif outgoing.failed:
             self._reset(outgoing.stream_id, frames.INTERNAL_ERROR)
         else:
             self._ended(outgoing.stream_id)
 
     def data_to_send(self) -> bytes:
         """The bytes to send now."""
+        self._calls.flush(self._time)
         if self._send_side.sendable and not self.closing:
             self.send_piece()
         self._close_if_drained()
@@ -457,6 +504,7 @@ class Http2:
             self._go_on_draining(now)
         self._check_partial(now)
         self._check_streams(now)
+        self._calls.check(now)
         self._check_silence(now)
         return True
 
@@ -469,7 +517,7 @@ class Http2:
     def _check_streams(self, now: float) -> None:
         limits = self._limits
         try:
-            for stream_id in self._send_side.stalled(limits.h2_stalled_seconds, now):
+            for stream_id in self._send_side.stalled(limits.h2_stalled_seconds, limits.call_stalled_seconds, now):
                 self._hub.observer.refused("h2-stalled")
                 self._reset(stream_id, frames.CANCEL)
                 self._abuse.reset(now)
@@ -487,7 +535,7 @@ class Http2:
     def _check_silence(self, now: float) -> None:
         limits = self._limits
         silence = now - self._last_active
-        if not self._streams:
+        if not self._streams and not self._calls:
             if silence > limits.idle_seconds:
                 self._fail(frames.NO_ERROR, "idle", "idle")
         elif silence > limits.h2_keepalive_seconds + limits.h2_keepalive_answer_seconds:
@@ -502,7 +550,8 @@ class Http2:
         if self._drain_at or self.closing:
             return
         self._drain_at = now
-        if self._streams:
+        self._calls.drain()
+        if self._streams or self._calls:
             self._out.append(frames.goaway(HIGHEST_STREAM_ID, frames.NO_ERROR))
         else:
             self._announce_last_stream()
@@ -517,7 +566,7 @@ class Http2:
             self._announce_last_stream()
 
     def _close_if_drained(self) -> None:
-        if self._drain_at and not self._streams and not self.closing:
+        if self._drain_at and not self._streams and not self._calls and not self.closing:
             if self._refuse_above == HIGHEST_STREAM_ID:
                 self._refuse_above = self._highest_stream_id
                 self._out.append(frames.goaway(self._highest_stream_id, frames.NO_ERROR))
@@ -538,5 +587,10 @@ class Http2:
     def client_left(self) -> None:
         """The connection is gone: tells the handlers and returns the memory."""
         self._ready.clear()
+        self._calls.all_gone()
         for stream_id in list(self._streams):
             self._drop(stream_id)
+
+
+def _is_grpc(fields: Any) -> bool:
+    return any(name == b"content-type" and value.startswith(CONTENT_TYPE) for name, value in fields)

@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 from appliance import errors
 from appliance.mux.exchange import Handler, Request, problem_response
+from appliance.mux.grpc_call import Open
 from appliance.mux.limits import Limits, Observer
 from appliance.mux.memory import Memory
 
@@ -27,10 +28,12 @@ def _internal_error() -> errors.Problem:
 class Hub:
     """Shared by the connections of one listener. `draining` is True from the moment it shuts down."""
 
-    __slots__ = ("_numbers", "_prefix", "date", "draining", "handler", "limits", "memory", "observer")
+    __slots__ = ("_numbers", "_prefix", "date", "draining", "handler", "limits", "memory", "observer", "open_call")
 
     def __init__(self, handler: Handler, limits: Limits, observer: Observer) -> None:
         self.handler = handler
+        self.open_call: Open | None = None
+        """The handler of gRPC calls; without one they are requests like any other."""
         self.limits = limits
         self.observer = observer
         self.memory = Memory(limits.memory_bytes, limits.memory_stop_reading, limits.memory_shed)

@@ -117,6 +117,8 @@ class Limits:
     """Answers waiting for window; above it no further request is read."""
     h2_stalled_seconds: float = 30.0
     """A stream that wants to send and got no window for so long is reset, whatever trickles in elsewhere."""
+    call_stalled_seconds: float = 300.0
+    """The same for a gRPC call: a worker may be paused for a while, and what waits for it is bounded."""
     h2_keepalive_seconds: float = 60.0
     """Silence after which a connection with open streams is asked by PING whether it lives."""
     h2_keepalive_answer_seconds: float = 20.0

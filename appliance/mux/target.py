@@ -4,6 +4,7 @@ Pure functions over bytes; refusals are raised as `RefusedError`.
 """
 
 import re
+from typing import Final
 
 from appliance.mux.refusal import malformed
 
@@ -32,7 +33,16 @@ def _origin_form(target: bytes) -> bytes:
     return bytes((parts[2] or b"/") + (parts[3] or b""))
 
 
+_hosts: set[bytes] = set()
+"""Hosts that were found valid: a node is called by a handful of names."""
+_HOSTS_MAX: Final = 256
+
+
 def check_host(host: bytes) -> None:
     """Refuses a Host or :authority that is no host with an optional port."""
+    if host in _hosts:
+        return
     if not _host(host):
         raise malformed("the Host is not valid")
+    if len(_hosts) < _HOSTS_MAX:
+        _hosts.add(host)

@@ -321,7 +321,7 @@ class Tasks:
         old, queue = found, self.registry.by_prefix[found.queue]
         if self._spent(old):
             edge = TABLE[table.CLAIMED, table.NACK, table.SPENT]
-            self._bury(edge, now, queue, action.id, old, action.reason or NACKED)
+            self._bury(edge, now, queue, action.id, old, action.reason or old.error or NACKED)
             return Returned(True, 0, old.attempts)
         if action.delay_ms is None:
             delay = backoff_ms(self.settings, old.attempts, self._rng)

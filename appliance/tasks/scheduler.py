@@ -55,6 +55,9 @@ TIMER_QUANTUM: Final = 64
 SWEEP_QUANTUM: Final = 250
 """Tasks swept per group: about 2 ms of held loop per 1,000, so a sweep never dominates a group."""
 
+SWEEP_SHARE_DIVISOR: Final = 4
+"""And never more than a quarter of a group, however small the groups are made."""
+
 REFILL_KEYS: Final = 1024
 """Ready keys read at once into a window: about two milliseconds when warm, twelve pages when cold."""
 
@@ -134,7 +137,7 @@ class Scheduler:
         self._edges_before: list[int] = []
         self._sweep_ready: list[bytes] = []
         self._sweep_touching = False
-        self._sweep_quota = SWEEP_QUANTUM
+        self._sweep_quota = self._sweep_share()
         self._rebase: list[tuple[int, bytes, bytes]] = []
         self._first_number = 1
         self._begin_epoch(now)
@@ -285,7 +288,7 @@ class Scheduler:
         self.tasks.accepts_creates = self.accepts_creates
         self._sweep_ready = []
         self._sweep_touching = False
-        self._sweep_quota = SWEEP_QUANTUM
+        self._sweep_quota = self._sweep_share()
         self._rebase = _rebase_ranges(self.tasks, now)
         self._store.release()
 
@@ -304,13 +307,14 @@ class Scheduler:
         group = self.overlay.open
         if self._rebase and not self._full(group):
             self._rebase_some(now)
+        if not self._full(group):
+            # Before the inboxes: a load that fills every group would leave no room for it after them.
+            self._sweep(now)
         busy = True
         while busy and not self._full(group):
             busy = self._timers(now)
             busy |= self._one_turn(now, group)
             self._match(now, group)
-        if not self._full(group):
-            self._sweep(now)
         self._match(now, group)
 
     def _full(self, group: Group) -> bool:
@@ -484,6 +488,9 @@ class Scheduler:
 
     # Sweeping, and times that lie too far ahead.
 
+    def _sweep_share(self) -> int:
+        return min(SWEEP_QUANTUM, max(1, self.group_limit // SWEEP_SHARE_DIVISOR))
+
     def _may_sweep(self) -> bool:
         return self._sweep_quota > 0 and not self._sweep_touching
 
@@ -538,7 +545,7 @@ class Scheduler:
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
         group = self.overlay.close()
-        self._sweep_quota = SWEEP_QUANTUM
+        self._sweep_quota = self._sweep_share()
         self._seam.submit(group.number, group.close())
         self._read_ahead()
         return True

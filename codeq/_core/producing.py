@@ -53,7 +53,6 @@ class Producing:
     def __init__(
         self,
         targets: Sequence[str],
-        token: Callable[[], str],
         *,
         token_changes: bool,
         keys: Keys,
@@ -62,7 +61,6 @@ class Producing:
         bytes_max: int,
     ) -> None:
         self.link = Link(targets, token_changes=token_changes, jitter=jitter)
-        self._token = token
         self._keys = keys
         self._jitter = jitter
         self._count_max = count_max
@@ -76,7 +74,7 @@ class Producing:
         self._deadlines: list[tuple[float, int]] = []
         self._repeats: list[tuple[float, int]] = []
         self._settled: list[Settled] = []
-        self._hello_due = False
+        self._hello: producer_pb2.Hello | None = None
         self._closing = False
 
     # The user's side.
@@ -151,18 +149,17 @@ class Producing:
         """No connection is needed any more."""
         return self.link.state is State.CLOSED
 
-    def connecting(self, now: float) -> None:
+    def connecting(self, now: float, token: str) -> None:
         """A new connection begins: everything unanswered is to be sent again."""
         self.link.connecting(now)
-        self._hello_due = True
+        self._hello = producer_pb2.Hello(token=token)
         waiting = {seq for _, seq in self._repeats}
         self._queue = deque(seq for seq in self._creates if seq not in waiting)
 
     def next_message(self, now: float) -> bytes | None:
         """The next message to write, or None while there is none."""
-        if self._hello_due:
-            self._hello_due = False
-            hello = producer_pb2.Hello(token=self._token())
+        if self._hello is not None:
+            hello, self._hello = self._hello, None
             return producer_pb2.ProducerEvent(hello=hello).SerializeToString()
         if self.link.state is not State.OPEN:
             return None
@@ -189,7 +186,7 @@ class Producing:
     def ended(self, now: float, status: str, details: str, leader: str) -> None:
         """The connection is over."""
         self.link.ended(now, status, details, leader)
-        self._hello_due = False
+        self._hello = None
         fatal = self.link.fatal
         if fatal is not None:
             self._settle_all(lambda _: type(fatal)(fatal.message))

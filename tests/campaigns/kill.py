@@ -160,7 +160,7 @@ class Campaign:
 
     async def _go_up(self, environ: dict[str, str]) -> None:
         if not self._node.running:
-            await asyncio.to_thread(self._node.up, **environ)
+            await asyncio.to_thread(self._node.up, environ)
         self._field.up.set()
 
     async def _down(self) -> None:

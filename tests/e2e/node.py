@@ -48,7 +48,7 @@ class Node:
 
     # The process.
 
-    def start(self, *, config: Path | None = None, **environ: str) -> None:
+    def start(self, environ: Mapping[str, str] | None = None, *, config: Path | None = None) -> None:
         """Start the process, as `codeq serve` where a `config` is given. Does not wait for it to be ready.
 
         `environ` is for this start only.
@@ -62,7 +62,7 @@ class Node:
             arguments += ["--plaintext"] * self.plaintext
         with open(self._out, "wb") as out, open(self._err, "ab") as err:
             self._process = subprocess.Popen(
-                arguments, cwd=ROOT, stdout=out, stderr=err, env=clean_environment({**self.environ, **environ})
+                arguments, cwd=ROOT, stdout=out, stderr=err, env=clean_environment({**self.environ, **(environ or {})})
             )
 
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
@@ -85,9 +85,9 @@ class Node:
         except OSError:
             return False
 
-    def up(self, **environ: str) -> "Node":
+    def up(self, environ: Mapping[str, str] | None = None) -> "Node":
         """Start and wait until it is ready."""
-        self.start(**environ)
+        self.start(environ)
         self.wait_ready()
         return self
 

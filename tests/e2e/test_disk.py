@@ -43,7 +43,7 @@ def test_below_the_free_floor_creates_wait_while_work_goes_on(own_node: Node) ->
         tasks = [user.created("floor", n)["id"] for n in range(3)]
         user.created("floor", "key", idempotencyKey="before")
     own_node.stop()
-    own_node.up(CODEQ_STORE_FREE_FLOOR_BYTES=str(TEBIBYTE))
+    own_node.up({"CODEQ_STORE_FREE_FLOOR_BYTES": str(TEBIBYTE)})
     with User(own_node, "floor") as user:
         response = user.create("floor")
         assert refusal(response) == (503, "unavailable")
@@ -82,7 +82,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_loses_nothing_and_recovers_when_there_is_room(own_node: Node, small_disk: Path) -> None:
     own_node.environ["CODEQ_STORE_DIRECTORY"] = str(small_disk / "data")
-    own_node.up(CODEQ_STORE_FREE_FLOOR_BYTES="0")
+    own_node.up({"CODEQ_STORE_FREE_FLOOR_BYTES": "0"})
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(4 << 20))
     acknowledged = []

@@ -260,10 +260,14 @@ def test_one_past_a_limit_is_refused(
 
 @pytest.mark.parametrize("name", GOOD_NAMES, ids=[name[:70] for name in GOOD_NAMES])
 def test_at_a_limit_is_accepted(
-    plain_node: Node, client: httpx.Client, cases: dict[str, limits.Case], name: str
+    plain_node: Node,
+    client: httpx.Client,
+    cases: dict[str, limits.Case],
+    name: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     case = cases[name]
-    user = User(plain_node, f"{case.name[:150]} {id(client)}", client=client)
+    user = User(plain_node, request.node.name[:200], client=client)
     task = ""
     if "{" in case.path or case.name == "claim: an empty body":
         task = user.created("leased")["id"]

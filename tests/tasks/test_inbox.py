@@ -10,7 +10,7 @@ def _take(inboxes: Inboxes, quantum: int) -> list[Any]:
     """One turn, as the pump takes it."""
     inbox = inboxes.turn()
     assert inbox is not None
-    taken = []
+    taken: list[Any] = []
     while inbox.operations and len(taken) < quantum:
         operation, _, size_bytes = inbox.operations.popleft()
         inbox.bytes_count -= size_bytes

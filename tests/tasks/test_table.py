@@ -50,7 +50,9 @@ def test_only_a_claim_counts_and_only_an_abandon_gives_back() -> None:
 
 
 def test_a_finished_task_leaves_its_state_only_by_the_sweep_or_an_operator() -> None:
-    leaving = {(edge.state, edge.event) for edge in EDGES if edge.state in table.TERMINAL_STATES and edge.next != edge.state}
+    leaving = {
+        (edge.state, edge.event) for edge in EDGES if edge.state in table.TERMINAL_STATES and edge.next != edge.state
+    }
     assert leaving == {(state, table.SWEEP) for state in table.TERMINAL_STATES} | {(table.DLQ, table.REQUEUE)}
 
 

@@ -1,0 +1,384 @@
+"""The gRPC calls of one HTTP/2 connection: from DATA to whole messages, and back.
+
+Owns each call's framing, its receive window, what it wants to send and how it ends. Their plain DATA frames come
+straight from the frame walker, so a message costs no event, no future and no second window account; headers, ends and
+resets stay with the codec. Sans-IO.
+
+A peer is granted window only while its call is not held and takes what it is sent: a slow peer slows itself.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import h2.connection
+
+from appliance.mux import frames, grpc_framing
+from appliance.mux.grpc_call import UNSENT_MAX, Session
+from appliance.mux.grpc_framing import GrpcError, MessageReader
+from appliance.mux.h2_request import Head2
+from appliance.mux.h2_send import DEFAULT_WINDOW_BYTES, SendSide
+from appliance.mux.hub import Hub
+
+log = logging.getLogger("codeq.mux")
+
+MESSAGE_BYTES_MAX: Final = 4 << 20
+"""Inbound, by the contract; refused on the five-byte prefix."""
+
+WINDOW_BYTES: Final = 256 << 10
+"""What a peer may have under way on one call: two turns of the loop at the throughput of one core."""
+
+CONTENT_TYPE: Final = b"application/grpc"
+
+
+_OPEN: Final = 0
+_ENDING: Final = 1
+_CLOSED: Final = 2
+_HEADERS: Final = [
+    (b":status", b"200"),
+    (b"content-type", CONTENT_TYPE),
+    (b"grpc-accept-encoding", grpc_framing.ACCEPTED_ENCODINGS),
+]
+
+
+class Owner(Protocol):
+    """What a connection gives to its calls."""
+
+    def emit(self, data: bytes) -> None:
+        """Queue whole frames."""
+
+    def collect(self) -> None:
+        """Queue what the codec has to send."""
+
+    def wake(self) -> None:
+        """Write what is queued at the end of this turn of the loop."""
+
+    def reset_stream(self, stream_id: int, code: int) -> None:
+        """Reset a stream that the codec knows; its call is dropped on the way."""
+
+
+class GrpcCall:
+    """One call; see `grpc_call.Call` for what it is to its session."""
+
+    __slots__ = (
+        "_calls",
+        "_ending",
+        "_headers_sent",
+        "_holds",
+        "_parts",
+        "cost_bytes",
+        "deadline",
+        "half_closed",
+        "headers",
+        "id",
+        "passed_unsent_max",
+        "path",
+        "peer",
+        "reader",
+        "request_id",
+        "session",
+        "state",
+        "ungranted_bytes",
+        "unsent",
+    )
+
+    def __init__(
+        self, calls: "Calls", stream_id: int, head: Head2, peer: str, request_id: str, cost_bytes: int
+    ) -> None:
+        self.id = stream_id
+        self.path = head.path
+        self.headers = head.headers
+        self.peer = peer
+        self.request_id = request_id
+        self.cost_bytes = cost_bytes
+        self.session: Session | None = None
+        self.reader: MessageReader | None = None
+        self.deadline = 0.0
+        self.state = _OPEN
+        self.half_closed = False
+        self.unsent = 0
+        self.passed_unsent_max = False
+        self.ungranted_bytes = 0
+        self._calls = calls
+        self._headers_sent = False
+        self._holds = 0
+        self._parts: list[bytes] = []
+        self._ending: list[tuple[bytes, bytes]] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Nothing that is sent now arrives."""
+        return self.state != _OPEN
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """Queue messages; they leave at the end of this turn."""
+        if self.state != _OPEN or not messages:
+            return
+        if not self._headers_sent:
+            self._send_headers()
+        parts = self._parts
+        for message in messages:
+            parts.append(b"\0" + len(message).to_bytes(4))
+            parts.append(message)
+        self.unsent += len(messages)
+        if self.unsent > UNSENT_MAX:
+            self.passed_unsent_max = True
+        self._calls.sending(self)
+
+    def end(self, status: int, message: str = "", extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """End the call after everything that is queued."""
+        if self.state != _OPEN:
+            return
+        self.state = _ENDING
+        self._ending = [*grpc_framing.trailers(status, message), *extra]
+        self._calls.sending(self)
+
+    def hold(self) -> Callable[[], None]:
+        """Grant no window until the returned function is called."""
+        self._holds += 1
+        held = True
+
+        def release() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._holds -= 1
+                self._calls.grant(self)
+
+        return release
+
+    @property
+    def may_be_granted(self) -> bool:
+        """The peer takes what it is sent, and nobody holds it back."""
+        return not self._holds and self.unsent <= UNSENT_MAX and not self.half_closed
+
+    def take_parts(self) -> bytes:
+        """What is queued, framed, as one piece."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+    def take_ending(self) -> list[tuple[bytes, bytes]] | None:
+        """The trailers, when the call is to end now."""
+        if self._parts or self._ending is None:
+            return None
+        ending = self._ending
+        return ending if self._headers_sent else [*_HEADERS, *ending]
+
+    def _send_headers(self) -> None:
+        self._headers_sent = True
+        self._calls.send_headers(self.id, _HEADERS)
+
+
+class Calls:
+    """The calls of one connection, by stream id."""
+
+    __slots__ = ("_by_id", "_codec", "_hub", "_owner", "_send_side", "_sending", "_ungranted_bytes")
+
+    def __init__(self, hub: Hub, owner: Owner, codec: h2.connection.H2Connection, send_side: SendSide) -> None:
+        self._hub = hub
+        self._owner = owner
+        self._codec = codec
+        self._send_side = send_side
+        self._by_id: dict[int, GrpcCall] = {}
+        self._sending: dict[GrpcCall, None] = {}
+        self._ungranted_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, stream_id: object) -> bool:
+        return stream_id in self._by_id
+
+    # From the peer.
+
+    def open(self, stream_id: int, head: Head2, peer: str, cost_bytes: int, now: float) -> None:
+        """A new call. One that cannot be served ends at once, with its status in trailers alone."""
+        request_id = self._hub.request_id(head.headers.get(b"x-request-id"))
+        call = GrpcCall(self, stream_id, head, peer, request_id, cost_bytes)
+        self._by_id[stream_id] = call
+        self._send_side.open(stream_id)
+        try:
+            timeout = head.headers.get(b"grpc-timeout")
+            if timeout is not None:
+                seconds = grpc_framing.parse_timeout_seconds(timeout)
+                if seconds <= 0:
+                    raise GrpcError(grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
+                call.deadline = now + seconds
+            call.reader = MessageReader(head.headers.get(b"grpc-encoding", b""), MESSAGE_BYTES_MAX)
+            open_call = self._hub.open_call
+            call.session = open_call(call) if open_call is not None and head.method == "POST" else None
+            if call.session is None and not call.closed:
+                raise GrpcError(grpc_framing.UNIMPLEMENTED, f"no such method: {head.path}")
+        except GrpcError as error:
+            call.end(error.status, error.message)
+            return
+        self._grant_stream(stream_id, WINDOW_BYTES - self._hub.limits.h2_stream_window_bytes)
+
+    def lane_data(self, stream_id: int, payload: bytes) -> None:
+        """A plain DATA frame of an open call, which the codec never sees."""
+        size = len(payload)
+        self._ungranted_bytes += size
+        if self._ungranted_bytes * 2 >= self._hub.limits.h2_connection_window_bytes:
+            self._grant_stream(0, self._ungranted_bytes)
+            self._ungranted_bytes = 0
+        self.data(stream_id, payload, size)
+
+    def data(self, stream_id: int, payload: bytes, flow_controlled_bytes: int) -> None:
+        """Content of a call; the connection's window is accounted for by the caller."""
+        call = self._by_id[stream_id]
+        call.ungranted_bytes += flow_controlled_bytes
+        if call.ungranted_bytes > max(WINDOW_BYTES, DEFAULT_WINDOW_BYTES):
+            self._owner.reset_stream(stream_id, frames.FLOW_CONTROL_ERROR)
+            return
+        reader, session = call.reader, call.session
+        if call.state != _OPEN or reader is None or session is None:
+            return
+        before = reader.held_bytes
+        try:
+            messages = reader.feed(payload)
+        except GrpcError as error:
+            self._account(reader, before)
+            session.gone()
+            call.end(error.status, error.message)
+            return
+        self._account(reader, before)
+        if self._hub.memory.exhausted and reader.held_bytes:
+            session.gone()
+            call.end(grpc_framing.RESOURCE_EXHAUSTED, "the node's buffers are full")
+            return
+        if messages:
+            self._guarded(call, session.receive, messages)
+        self.grant(call)
+
+    def half_closed(self, stream_id: int) -> None:
+        """END_STREAM: the peer sends no more."""
+        call = self._by_id[stream_id]
+        call.half_closed = True
+        if call.state != _OPEN or call.reader is None or call.session is None:
+            return
+        try:
+            call.reader.end()
+        except GrpcError as error:
+            call.session.gone()
+            call.end(error.status, error.message)
+            return
+        self._guarded(call, call.session.half_closed)
+
+    def gone(self, stream_id: int) -> None:
+        """The stream was reset, or the connection is lost."""
+        call = self._by_id.get(stream_id)
+        if call is not None:
+            was_open = call.state == _OPEN
+            self._forget(call)
+            if was_open and call.session is not None:
+                self._guarded(call, call.session.gone)
+
+    def all_gone(self) -> None:
+        """The connection is lost."""
+        for stream_id in list(self._by_id):
+            self.gone(stream_id)
+
+    def was_half_closed(self, stream_id: int) -> bool:
+        """Whether a reset of this stream throws no work away."""
+        call = self._by_id[stream_id]
+        return call.half_closed or call.state != _OPEN
+
+    # To the peer.
+
+    def send_headers(self, stream_id: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The head of an answer."""
+        self._codec.send_headers(stream_id, headers)
+        self._owner.collect()
+
+    def sending(self, call: GrpcCall) -> None:
+        """This call has something to send at the end of the turn."""
+        if not self._sending:
+            self._owner.wake()
+        self._sending[call] = None
+
+    def flush(self, now: float) -> None:
+        """Hand everything queued to the send side: the messages of a turn as one run of full DATA frames."""
+        while self._sending:
+            sending, self._sending = self._sending, {}
+            for call in sending:
+                if call.state == _CLOSED:
+                    continue
+                data = call.take_parts()
+                if data:
+                    self._send_side.append(call.id, data, now)
+                elif not self._send_side.waits(call.id):
+                    self.drained(call.id)
+
+    def drained(self, stream_id: int) -> None:
+        """All that a call had handed to the send side has left."""
+        call = self._by_id[stream_id]
+        call.unsent = 0
+        ending = call.take_ending()
+        if ending is not None:
+            self._finish(call, ending)
+        elif call.state == _OPEN:
+            self.grant(call)
+            if call.passed_unsent_max:
+                call.passed_unsent_max = False
+                if call.session is not None:
+                    self._guarded(call, call.session.room)
+
+    def grant(self, call: GrpcCall) -> None:
+        """Open the peer's window again when half of it is used, unless this call is to wait."""
+        if call.ungranted_bytes * 2 >= WINDOW_BYTES and call.state == _OPEN and call.may_be_granted:
+            self._grant_stream(call.id, call.ungranted_bytes)
+            call.ungranted_bytes = 0
+
+    def _grant_stream(self, stream_id: int, count: int) -> None:
+        self._owner.emit(frames.frame_header(frames.WINDOW_UPDATE, 0, stream_id, 4) + count.to_bytes(4))
+        self._owner.wake()
+
+    def _finish(self, call: GrpcCall, ending: list[tuple[bytes, bytes]]) -> None:
+        self._codec.send_headers(call.id, ending, end_stream=True)
+        if not call.half_closed:
+            # The status came before the end of the request: the rest is not wanted (RFC 9113 8.1).
+            self._codec.reset_stream(call.id, frames.NO_ERROR)
+        self._owner.collect()
+        self._forget(call)
+
+    # Time.
+
+    def check(self, now: float) -> None:
+        """End the calls whose deadline has passed."""
+        for call in list(self._by_id.values()):
+            if call.deadline and now >= call.deadline and call.state == _OPEN:
+                if call.session is not None:
+                    self._guarded(call, call.session.gone)
+                call.end(grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
+
+    def drain(self) -> None:
+        """The connection is about to go."""
+        for call in list(self._by_id.values()):
+            if call.state == _OPEN and call.session is not None:
+                self._guarded(call, call.session.drain)
+
+    # Inside.
+
+    def _forget(self, call: GrpcCall) -> None:
+        call.state = _CLOSED
+        del self._by_id[call.id]
+        self._sending.pop(call, None)
+        self._send_side.close(call.id)
+        if call.reader is not None:
+            self._hub.memory.give(call.reader.held_bytes)
+        self._hub.memory.give(call.cost_bytes)
+
+    def _account(self, reader: MessageReader, before: int) -> None:
+        change = reader.held_bytes - before
+        if change > 0:
+            self._hub.memory.take(change)
+        elif change:
+            self._hub.memory.give(-change)
+
+    def _guarded(self, call: GrpcCall, act: Callable[..., None], *args: object) -> None:
+        """One call's bug must not end the others."""
+        try:
+            act(*args)
+        except Exception:
+            log.exception("call %s: %s failed", call.request_id, call.path)
+            call.end(grpc_framing.INTERNAL, "internal error")

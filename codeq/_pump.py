@@ -1,0 +1,56 @@
+"""What both shells drive: the face of a role's core that a connection sees.
+
+Owns the shape only. A shell feeds it events and time, writes what it says, and reconnects until it is finished.
+"""
+
+import logging
+from typing import Any, Final, Protocol
+
+from codeq._core.link import Link
+
+log: Final = logging.getLogger("codeq")
+
+
+class Core(Protocol):
+    """A producer's or a worker's core."""
+
+    link: Link
+    method: str
+    deserialize: Any
+
+    @property
+    def finished(self) -> bool:
+        """No connection is needed any more."""
+        ...
+
+    def connecting(self, now: float, token: str) -> None:
+        """A connection begins."""
+        ...
+
+    def next_message(self, now: float) -> bytes | None:
+        """The next message to write, or None while there is none."""
+        ...
+
+    def receive(self, now: float, event: Any) -> None:
+        """An event of the server."""
+        ...
+
+    def ended(self, now: float, status: str, details: str, leader: str) -> None:
+        """The connection is over."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Do what time brings."""
+        ...
+
+    def wake_at(self) -> float | None:
+        """When `tick` has something to do, or None."""
+        ...
+
+
+def report_end(target: str, status: str, details: str) -> None:
+    """Log the end of a connection. The details are the server's own words or the network's; no token is in them."""
+    if status == "OK":
+        log.debug("the stream to %s ended", target)
+    else:
+        log.warning("the stream to %s ended: %s: %s", target, status, details[:500])

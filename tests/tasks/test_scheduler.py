@@ -1,0 +1,460 @@
+"""When things are decided, in which group, and who hears of them when."""
+
+from typing import Any
+
+import pytest
+
+from appliance.engine.rows import COMPLETED, decode_state
+from appliance.engine.tables import BODY, STATE
+from appliance.errors import unavailable
+from appliance.tasks import scheduler as module
+from appliance.tasks.model import Claimed, Created, FinishBatch
+from appliance.tasks.scheduler import NEVER
+from appliance.tasks.settings import TaskSettings
+from appliance.tasks.watches import Watch
+from tests.tasks.desk import (
+    TENANT,
+    Desk,
+    abandon,
+    cancel,
+    claim,
+    code,
+    create,
+    create_batch,
+    finish,
+    nack,
+    requeue,
+    unheard,
+)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+# Answers and durability.
+
+
+def test_nobody_is_answered_before_the_group_is_durable(desk: Desk) -> None:
+    heard = desk.offer(create())
+    desk.scheduler.pump(desk.now)
+    assert heard == []
+    desk.land()
+    assert isinstance(heard[0], Created)
+
+
+def test_an_answer_that_wrote_nothing_waits_for_what_it_read(desk: Desk) -> None:
+    desk.offer(create(key="k"))
+    desk.scheduler.pump(desk.now)
+    replay, conflict = desk.offer(create(key="k")), desk.offer(create(key="k", request_hash=b"2"))
+    desk.scheduler.pump(desk.now)
+    assert (replay, conflict) == ([], [])
+    desk.land()
+    assert replay[0].replayed
+    assert code(conflict[0]) == "idempotency-conflict"
+
+
+def test_an_answer_waits_for_the_newest_of_several_groups() -> None:
+    desk = Desk(depth=2)
+    task = desk.create()
+    (leased,) = desk.claim()
+    desk.offer(finish(leased))
+    desk.scheduler.pump(desk.now)
+    desk.offer(create())
+    desk.scheduler.pump(desk.now)
+    heard = desk.offer(finish(task, b"2"))
+    desk.scheduler.pump(desk.now)
+    desk.land()
+    assert heard == []
+    desk.land()
+    assert code(heard[0]) == "not-claimed"
+
+
+def test_a_refusal_that_nothing_undurable_could_change_is_answered_at_once(desk: Desk) -> None:
+    task = desk.create()
+    heard = desk.offer(finish(task))
+    desk.scheduler.pump(desk.now)
+    assert code(heard[0]) == "not-claimed"
+
+
+def test_reads_see_only_what_is_durable(desk: Desk) -> None:
+    task = desk.create()
+    desk.offer(cancel(task))
+    desk.scheduler.pump(desk.now)
+    assert desk.read(task).state == task.state
+    desk.land()
+    assert desk.read(task).state.cancelled
+
+
+def test_no_tenant_reads_the_task_of_another(desk: Desk) -> None:
+    task = desk.create()
+    desk.create(tenant="other")
+    assert desk.scheduler.read_task("other", task.id) is None
+    assert desk.scheduler.read_task("nobody", task.id) is None
+
+
+def test_an_answer_that_fails_does_not_keep_the_others_from_theirs(desk: Desk) -> None:
+    def broken(_: Any) -> None:
+        raise ValueError("broken sink")
+
+    operation = create()
+    operation.sink = broken
+    desk.scheduler.offer(operation)
+    heard = desk.offer(create())
+    desk.settle()
+    assert len(heard) == 1
+    assert [str(error) for error in desk.errors] == ["broken sink"]
+
+
+def test_an_answer_may_ask_the_next_question(desk: Desk) -> None:
+    task = desk.create()
+    heard: list[Any] = []
+
+    def then(outcome: Any) -> None:
+        heard.append(outcome)
+        if len(heard) < 4:
+            again = finish(task)
+            again.sink = then
+            desk.scheduler.offer(again)
+
+    first = finish(task)
+    first.sink = then
+    desk.scheduler.offer(first)
+    desk.settle()
+    assert len(heard) == 4
+    desk.create()
+
+
+# Groups.
+
+
+def test_while_a_group_is_on_its_way_the_next_one_grows() -> None:
+    desk = Desk()
+    desk.offer(create())
+    desk.scheduler.pump(desk.now)
+    heard = [desk.offer(create()) for _ in range(10)]
+    desk.scheduler.pump(desk.now)
+    assert len(desk.flights) == 1
+    desk.land()
+    assert len(desk.flights) == 1
+    desk.land()
+    assert all(len(each) == 1 for each in heard)
+
+
+def test_a_group_is_closed_at_its_number_of_transitions() -> None:
+    desk = Desk(TaskSettings(group_transitions_max=10), depth=100)
+    for _ in range(35):
+        desk.offer(create())
+    desk.scheduler.pump(desk.now)
+    assert [_tasks_in(flight) for flight in desk.flights] == [10, 10, 10, 5]
+
+
+def test_a_group_is_closed_at_its_number_of_bytes() -> None:
+    desk = Desk(TaskSettings(group_bytes_max=10_000), depth=100)
+    for _ in range(10):
+        desk.offer(create(payload=b"x" * 4_000))
+    desk.scheduler.pump(desk.now)
+    assert len(desk.flights) == 5
+
+
+def _tasks_in(flight: Any) -> int:
+    return sum(len(writes.puts) for writes in flight[1] if writes.table == BODY)
+
+
+def test_a_batch_is_in_one_group_whole() -> None:
+    desk = Desk(TaskSettings(group_transitions_max=10), depth=100)
+    for _ in range(3):
+        desk.offer(create_batch(4))
+    big = desk.offer(create_batch(25))
+    desk.scheduler.pump(desk.now)
+    assert [_tasks_in(flight) for flight in desk.flights] == [8, 4, 25]
+    desk.settle()
+    assert len(big[0]) == 25
+
+
+def test_a_pump_with_a_full_group_decides_nothing_and_goes_on_when_it_is_durable() -> None:
+    desk = Desk(TaskSettings(group_transitions_max=2))
+    heard = [desk.offer(create()) for _ in range(7)]
+    for _ in range(3):
+        desk.scheduler.pump(desk.now)
+    assert desk.scheduler.overlay.open.transitions == 2
+    assert len(desk.scheduler.inboxes) == 3
+    assert desk.scheduler.next_time() == NEVER
+    desk.settle()
+    assert all(len(each) == 1 for each in heard)
+
+
+def test_results_of_a_batch_are_each_true_and_in_one_commit(desk: Desk) -> None:
+    desk.ask(create_batch(3))
+    tasks = desk.claim(count=3)
+    items = [finish(task) for task in tasks]
+    items[1].subject = "stranger"
+    outcomes = desk.ask(FinishBatch(TENANT, unheard, [*items, unavailable("not valid")]))
+    assert [outcomes[0].id, outcomes[2].id] == [tasks[0].id, tasks[2].id]
+    assert (code(outcomes[1]), code(outcomes[3])) == ("permission-denied", "unavailable")
+    assert [desk.read(task).state.status == COMPLETED for task in tasks] == [True, False, True]
+
+
+def test_a_slow_disk_makes_groups_smaller_and_a_fast_one_lets_them_grow(desk: Desk) -> None:
+    for _ in range(20):
+        desk.offer(create())
+        desk.scheduler.pump(desk.now)
+        number, writes, fresh = desk.flights.popleft()
+        desk.store.apply(writes, fresh)
+        desk.scheduler.durable(number, desk.now, parked_ms=50.0)
+    assert desk.scheduler.group_limit == module.GROUP_TRANSITIONS_MIN
+    for _ in range(40):
+        desk.create()
+    assert desk.scheduler.group_limit == desk.settings.group_transitions_max
+
+
+# Waiting claims.
+
+
+def test_a_claim_waits_for_a_task_and_is_woken_by_it(desk: Desk) -> None:
+    heard = desk.offer(claim(wait_ms=10_000))
+    desk.settle()
+    assert heard == []
+    task = desk.create()
+    assert [each.id for each in heard[0].tasks] == [task.id]
+
+
+@pytest.mark.parametrize("by", ["due", "expiry", "nack", "abandon", "requeue"])
+def test_whatever_makes_a_task_ready_wakes_a_waiting_claim(by: str) -> None:
+    desk = Desk()
+    desk.create(delay_ms=5_000 if by == "due" else 0, max_attempts=1 if by == "requeue" else 5)
+    task = desk.one() if by != "due" else None
+    if by == "requeue" and task is not None:
+        desk.ask(nack(task))
+    heard = desk.offer(claim(wait_ms=1_000_000))
+    desk.settle()
+    assert heard == []
+    if task is not None and by != "expiry":
+        desk.ask({"nack": nack(task, 0), "abandon": abandon(task), "requeue": requeue(task)}[by])
+    else:
+        desk.pass_ms(60_000)
+        desk.pass_ms(1_000)
+    assert len(heard) == 1 and len(heard[0].tasks) == 1
+
+
+def test_a_claim_that_waited_in_vain_ends_empty_at_its_deadline(desk: Desk) -> None:
+    heard = desk.offer(claim("mail", wait_ms=10_000))
+    desk.settle()
+    desk.pass_ms(9_999)
+    assert heard == []
+    assert desk.scheduler.next_time() == desk.now + 1
+    desk.pass_ms(1)
+    assert heard == [Claimed([])]
+
+
+def test_claims_are_woken_in_the_order_in_which_they_came(desk: Desk) -> None:
+    heard = [
+        desk.offer(claim("mail", wait_ms=10_000)),
+        desk.offer(claim(wait_ms=10_000)),
+        desk.offer(claim("print", "mail", wait_ms=10_000)),
+    ]
+    desk.settle()
+    for number in range(3):
+        desk.create("mail")
+        assert [len(each) for each in heard] == [1] * (number + 1) + [0] * (2 - number)
+
+
+def test_a_claim_whose_caller_left_takes_nothing(desk: Desk) -> None:
+    left = claim(wait_ms=10_000)
+    desk.offer(left)
+    staying = desk.offer(claim(wait_ms=10_000))
+    desk.settle()
+    left.gone = True
+    desk.create()
+    assert len(staying) == 1 and len(staying[0].tasks) == 1
+
+
+def test_so_many_claims_of_a_tenant_wait_and_no_more() -> None:
+    desk = Desk(TaskSettings(waiting_per_tenant_max=2))
+    heard = [desk.offer(claim(wait_ms=10_000)) for _ in range(3)]
+    other = desk.offer(claim(wait_ms=10_000, tenant="other"))
+    desk.settle()
+    assert [len(each) for each in heard] == [0, 0, 1]
+    assert code(heard[2][0]) == "rate-limited"
+    assert other == []
+
+
+def test_work_that_comes_in_bulk_goes_to_all_who_wait(desk: Desk) -> None:
+    heard = [desk.offer(claim("mail", wait_ms=10_000, count=2)) for _ in range(3)]
+    desk.settle()
+    desk.ask(create_batch(5))
+    assert [len(each[0].tasks) for each in heard] == [2, 2, 1]
+
+
+# Failure.
+
+
+def test_what_was_decided_is_unknown_and_the_store_decides_anew(desk: Desk) -> None:
+    task = desk.create()
+    heard = desk.offer(claim())
+    desk.scheduler.pump(desk.now)
+    desk.fail()
+    assert code(heard[0]) == "unavailable"
+    assert desk.scheduler.epoch == 1
+    assert [each.id for each in desk.claim()] == [task.id]
+
+
+def test_a_failure_takes_every_later_group_along() -> None:
+    desk = Desk(depth=3)
+    heard = []
+    for _ in range(3):
+        heard.append(desk.offer(create()))
+        desk.scheduler.pump(desk.now)
+    still_open = desk.offer(create())
+    desk.depth = 0
+    desk.scheduler.pump(desk.now)
+    desk.depth = 3
+    desk.fail(unavailable("the disk is full", 10))
+    assert [each[0].message for each in [*heard, still_open]] == ["the disk is full"] * 4
+    desk.settle()
+    assert desk.store.rows[STATE] == {}
+
+
+def test_what_was_not_decided_and_who_waits_survive_a_failure() -> None:
+    desk = Desk(TaskSettings(group_transitions_max=1))
+    waiting = desk.offer(claim("print", wait_ms=10_000))
+    desk.settle()
+    lost, kept = desk.offer(create("mail")), [desk.offer(create("mail")) for _ in range(3)]
+    desk.scheduler.pump(desk.now)
+    desk.fail()
+    assert code(lost[0]) == "unavailable"
+    desk.settle()
+    assert [isinstance(each[0], Created) for each in kept].count(True) >= 2
+    desk.create("print")
+    assert len(waiting[0].tasks) == 1
+
+
+def test_a_waiting_claim_keeps_its_deadline_over_a_failure(desk: Desk) -> None:
+    waiting = desk.offer(claim(wait_ms=10_000))
+    desk.settle()
+    desk.now += 6_000
+    desk.offer(create("x", "other"))
+    desk.scheduler.pump(desk.now)
+    desk.fail()
+    desk.pass_ms(3_999)
+    assert waiting == []
+    desk.pass_ms(1)
+    assert waiting == [Claimed([])]
+
+
+def test_answers_of_an_old_epoch_are_dropped(desk: Desk) -> None:
+    desk.offer(create())
+    desk.scheduler.pump(desk.now)
+    number = desk.flights[0][0]
+    desk.fail()
+    desk.scheduler.durable(number, desk.now)
+    desk.scheduler.failed(number, desk.now)
+    assert desk.scheduler.epoch == 1
+    desk.create()
+
+
+def test_counters_and_ids_are_those_of_the_store_after_a_failure(desk: Desk) -> None:
+    first = desk.create()
+    lost = desk.offer(create_batch(5))
+    desk.scheduler.pump(desk.now)
+    desk.fail()
+    assert code(lost[0]) == "unavailable"
+    (queue,) = desk.scheduler.tasks.registry.by_prefix.values()
+    assert (queue.counts["ready"], queue.created) == (1, 1)
+    second = desk.create()
+    assert second.id > first.id
+    assert sum(desk.scheduler.edge_counts()) == 1 + 5 + 1
+
+
+def test_the_floor_outlives_a_failure(desk: Desk) -> None:
+    desk.create()
+    desk.scheduler.set_accepts_creates(False)
+    desk.offer(claim())
+    desk.scheduler.pump(desk.now)
+    desk.fail()
+    assert code(desk.ask(create())) == "unavailable"
+
+
+# Watches and time.
+
+
+def test_a_watch_hears_of_the_end_when_it_is_durable(desk: Desk) -> None:
+    desk.create()
+    task = desk.one()
+    told: list[int] = []
+    desk.scheduler.watches.add(task.id, Watch(TENANT, lambda: told.append(desk.read(task).state.status)), desk.now + 10)
+    desk.offer(finish(task))
+    desk.scheduler.pump(desk.now)
+    assert told == []
+    desk.land()
+    assert told == [COMPLETED]
+
+
+def test_a_watch_runs_out_with_the_pump(desk: Desk) -> None:
+    task = desk.create()
+    told: list[int] = []
+    desk.scheduler.watches.add(task.id, Watch(TENANT, lambda: told.append(desk.now)), desk.now + 10)
+    assert desk.scheduler.next_time() == desk.now + 10
+    desk.pass_ms(10)
+    assert told == [desk.now]
+
+
+def test_an_idle_scheduler_has_no_next_time(desk: Desk) -> None:
+    assert desk.scheduler.next_time() == NEVER
+    desk.create()
+    assert desk.scheduler.next_time() == NEVER
+
+
+def test_the_next_time_is_that_of_the_earliest_timer(desk: Desk) -> None:
+    desk.create(delay_ms=70_000)
+    assert desk.scheduler.next_time() == desk.now + 70_000
+    desk.create()
+    desk.one()
+    assert desk.scheduler.next_time() == desk.now + 60_000
+
+
+@pytest.mark.parametrize("quantum", [1, 250])
+def test_the_sweep_goes_on_by_itself_over_keys_that_mean_nothing_any_more(
+    monkeypatch: pytest.MonkeyPatch, quantum: int
+) -> None:
+    monkeypatch.setattr(module, "SWEEP_QUANTUM", quantum)
+    desk = Desk(TaskSettings(retention_ms=1_000, dead_retention_ms=1_000))
+    for _ in range(8):
+        desk.create(max_attempts=1)
+        task = desk.one()
+        desk.ask(nack(task))
+        desk.ask(requeue(task))
+    desk.create("last")
+    desk.ask(finish(desk.one("last")))
+    desk.now += 1_000
+    desk.settle()
+    assert len(desk.store.rows[STATE]) == 8
+
+
+def test_a_load_that_fills_every_group_leaves_room_for_the_sweep() -> None:
+    desk = Desk(TaskSettings(retention_ms=1_000, group_transitions_max=8))
+    desk.ask(create_batch(20, max_attempts=1))
+    for task in desk.claim(count=20):
+        desk.ask(finish(task))
+    desk.now += 1_000
+    for _ in range(30):
+        for _ in range(20):
+            desk.offer(create())
+        desk.scheduler.pump(desk.now)
+        desk.land()
+    assert desk.scheduler.inboxes.tenants_waiting
+    assert not any(state.status == COMPLETED for state in map(decode_state, desk.store.rows[STATE].values()))
+
+
+def test_the_sweep_takes_no_more_than_its_share_of_a_group() -> None:
+    desk = Desk(TaskSettings(retention_ms=1_000, group_transitions_max=8))
+    desk.ask(create_batch(20))
+    for task in desk.claim(count=20):
+        desk.ask(finish(task))
+    desk.now += 1_000
+    heard = [desk.offer(create()) for _ in range(6)]
+    desk.scheduler.pump(desk.now)
+    desk.land()
+    assert all(len(each) == 1 for each in heard)
+    assert len(desk.store.rows[STATE]) == 20 - 2 + 6
