@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from codeq._core.requests import NewTask
+from codeq._core.requests import NewTask, encode_create
 from codeq._creating import (
     IN_FLIGHT_BYTES_MAX,
     IN_FLIGHT_MAX,
@@ -111,10 +111,10 @@ class Producer:
 
     def _submit(self, task: NewTask, timeout_seconds: float | None) -> Future[str]:
         deadline = time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
-        task = traced(task)
+        message = encode_create(traced(task))
         future: Future[str] = Future()
         with self._changed:
-            message = self._core.encode(task)
+            self._core.give_key(message)
             while not self._core.has_room(message):
                 self._core.check_open(message.idempotency_key)
                 seconds = deadline - time.monotonic()

@@ -39,6 +39,10 @@ class Core(Protocol):
         """The connection is over."""
         ...
 
+    def abort(self) -> None:
+        """End now."""
+        ...
+
     def tick(self, now: float) -> None:
         """Do what time brings."""
         ...

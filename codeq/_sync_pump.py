@@ -47,7 +47,7 @@ class SyncPump:
                 self._connect()
         finally:
             with self.changed:
-                self._core.link.close(self._core.link.fatal)
+                self._core.abort()
                 self.changed.notify_all()
             self._deliver()
 

@@ -28,9 +28,7 @@ def traced(task: NewTask) -> NewTask:
     if _tracer is None or task.trace_parent:
         return task
     attributes = {"messaging.system": "codeq", "messaging.destination.name": task.command}
-    with _tracer.start_as_current_span(
-        f"create {task.command}", kind=_trace.SpanKind.PRODUCER, attributes=attributes
-    ):
+    with _tracer.start_as_current_span(f"create {task.command}", kind=_trace.SpanKind.PRODUCER, attributes=attributes):
         carrier: dict[str, str] = {}
         _propagator.inject(carrier)
     if "traceparent" not in carrier:

@@ -35,7 +35,7 @@ class Claiming:
         lease = lease_ms(body.lease_seconds, "leaseSeconds")
         wait = claim_wait_ms(body.wait_seconds)
         worker = worker_id(body.worker_id)
-        commands = _allowed(caller, claim_commands(body.commands))
+        commands = allowed_commands(caller, claim_commands(body.commands))
         tenant, subject = caller.tenant, caller.subject
 
         answer = answering(request, claimed_batch if batch else claimed, tenant)
@@ -61,7 +61,7 @@ class Claiming:
         self._context.scheduler.offer(Abandon(tenant, _nobody, task.id, subject, worker, lease, undelivered=True))
 
 
-def _allowed(caller: Caller, named: tuple[str, ...]) -> tuple[str, ...] | None:
+def allowed_commands(caller: Caller, named: tuple[str, ...]) -> tuple[str, ...] | None:
     """The commands to claim from, None for all of the tenant's; raises `permission-denied`."""
     allowed = caller.commands
     if allowed is None:

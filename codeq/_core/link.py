@@ -125,9 +125,9 @@ class Link:
         self.pause_until = now + self._pause_seconds()
 
     def close(self, fatal: CodeqError | None = None) -> None:
-        """No further attempt."""
+        """No further attempt. The first fatal error stays."""
         self.state = State.CLOSED
-        self.fatal = fatal
+        self.fatal = self.fatal or fatal
 
     def overdue(self, now: float) -> bool:
         """Whether the answer to Hello is late, so that the attempt has to be given up."""

@@ -14,7 +14,6 @@ from typing import Final
 
 from codeq._core.keys import Keys
 from codeq._core.link import Link, State
-from codeq._core.requests import NewTask, encode_create
 from codeq._wire import producer_pb2
 from codeq.errors import Closed, CodeqError, DeadlineExceeded, QueuePaused, Unavailable, from_ack
 
@@ -79,12 +78,10 @@ class Producing:
 
     # The user's side.
 
-    def encode(self, task: NewTask) -> producer_pb2.CreateTask:
-        """The message of a create, with a key of its own if it has none. Raises ValidationError, PayloadTooLarge."""
-        message = encode_create(task)
+    def give_key(self, message: producer_pb2.CreateTask) -> None:
+        """Give a create that is to be added an idempotency key, if it brings none."""
         if not message.idempotency_key:
             message.idempotency_key = self._keys.next()
-        return message
 
     def has_room(self, message: producer_pb2.CreateTask) -> bool:
         """Whether `add` may be called for it now. One create of any size fits where nothing is under way."""
@@ -137,9 +134,11 @@ class Producing:
     def abort(self) -> None:
         """End now: what is under way is settled with Closed."""
         self._closing = True
-        self._settle_all(lambda create: Closed(
-            "the producer was closed before the answer", idempotency_key=create.message.idempotency_key
-        ))
+        self._settle_all(
+            lambda create: Closed(
+                "the producer was closed before the answer", idempotency_key=create.message.idempotency_key
+            )
+        )
         self.link.close()
 
     # The connection's side.

@@ -102,6 +102,12 @@ class Working:
             self._drain_until = now + self._drain_seconds
             self._end_if_drained(now)
 
+    def abort(self) -> None:
+        """End now: every lease is lost to this worker, and ends at the server by time."""
+        for lease in list(self._leases.values()):
+            self._lose(lease, LOST_DRAIN)
+        self.link.close()
+
     @property
     def busy(self) -> int:
         """Handlers that run."""

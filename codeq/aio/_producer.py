@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Unpack, cast
 
-from codeq._core.requests import NewTask
+from codeq._core.requests import NewTask, encode_create
 from codeq._creating import (
     IN_FLIGHT_BYTES_MAX,
     IN_FLIGHT_MAX,
@@ -117,7 +117,9 @@ class Producer:
         if self._pump is None or self._running is None:
             return
         self._pump.poke()
-        await asyncio.wait([self._running], timeout=self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+        await asyncio.wait(
+            [self._running], timeout=self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        )
         if not self._running.done():
             self._core.abort()
             self._pump.poke()
@@ -127,7 +129,8 @@ class Producer:
         pump = self._start()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
-        message = self._core.encode(traced(task))
+        message = encode_create(traced(task))
+        self._core.give_key(message)
         future: asyncio.Future[str] = loop.create_future()
         if self._waiting or not self._core.has_room(message):
             await self._wait_for_room(_Waiter(future, message, deadline))

@@ -188,9 +188,9 @@ def with_check(monkeypatch: pytest.MonkeyPatch, report: Report | Exception) -> N
             raise report
         return report
 
-    module = types.ModuleType("appliance.engine.check")
-    module.check = check  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "appliance.engine.check", module)
+    module = types.ModuleType("appliance.engine.apart")
+    module.check_apart = check  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "appliance.engine.apart", module)
 
 
 def test_check_prints_progress_and_that_the_store_is_clean(

@@ -1,0 +1,128 @@
+"""The producer stream: creates in, an acknowledgement for each once it is durable.
+
+Owns the events and answers of producerpb. Creates that arrive together are one operation, and so one commit; a batch
+is one too, or several where it is long. Runs on the event loop's thread.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from appliance.api.streams.settings import BATCH_ITEMS_MAX, SINGLES_BYTES_MAX
+from appliance.api.streams.stream import INVALID_ARGUMENT_NAME, Stream, World, error_text, outcomes_of
+from appliance.api.streams.values import new_task
+from appliance.api.streams.wire.producer_pb2 import (
+    CreateTask,
+    HelloAck,
+    ProducerEvent,
+    ServerError,
+    ServerEvent,
+)
+from appliance.auth.caller import PRODUCER
+from appliance.errors import Problem
+from appliance.mux.grpc_call import Call
+from appliance.tasks.ids import id_text
+from appliance.tasks.model import Created, CreateBatch, NewTask
+
+_decode: Final = ProducerEvent.FromString
+_single: Final = ServerEvent()
+"""Filled anew for each acknowledgement: half the cost of a new one."""
+_single_ack: Final = _single.create_ack
+
+
+class ProducerStream(Stream):
+    """One producer."""
+
+    __slots__ = ("_bytes", "_seqs", "_tasks")
+
+    kind = PRODUCER
+
+    def __init__(self, world: World, call: Call) -> None:
+        super().__init__(world, call)
+        self._seqs: list[int] = []
+        self._tasks: list[NewTask | Problem] = []
+        self._bytes = 0
+
+    def _take(self, message: bytes) -> None:
+        event = _decode(message)
+        kind = event.WhichOneof("event")
+        if self._caller is None:
+            self._first(kind)
+            caller = self._hello(event.hello.token)
+            ack = ServerEvent(hello_ack=HelloAck(tenant_id=caller.tenant, subject=caller.subject))
+            self._send([ack.SerializeToString()])
+        elif kind == "create":
+            create = event.create
+            self._seqs.append(create.seq)
+            self._tasks.append(self._read(create))
+            self._bytes += len(message)
+            if len(self._tasks) >= BATCH_ITEMS_MAX or self._bytes >= SINGLES_BYTES_MAX:
+                self._flush()
+        elif kind == "create_batch":
+            # What came before is created before: its tasks are older.
+            self._flush()
+            self._batch(event.create_batch.tasks)
+        elif kind == "hello":
+            self._refuse("hello was received already")
+        else:
+            self._refuse("the event has no field that is known")
+
+    def _flush(self) -> None:
+        if self._tasks:
+            seqs, tasks = self._seqs, self._tasks
+            self._seqs, self._tasks, self._bytes = [], [], 0
+            self._create(tasks, partial(self._created, seqs))
+
+    def _batch(self, creates: Sequence[CreateTask]) -> None:
+        if not creates:
+            self._created_batch((), ())
+        for start in range(0, len(creates), BATCH_ITEMS_MAX):
+            part = creates[start : start + BATCH_ITEMS_MAX]
+            seqs = [create.seq for create in part]
+            self._create([self._read(create) for create in part], partial(self._batch_done, seqs))
+
+    def _create(self, tasks: list[NewTask | Problem], sink: Any) -> None:
+        assert self._caller is not None
+        self._ask(CreateBatch(self._caller.tenant, sink, tasks))
+
+    def _read(self, create: CreateTask) -> NewTask | Problem:
+        world = self.world
+        settings = world.settings
+        try:
+            return new_task(create, world.clock, settings.max_attempts, settings.payload_bytes_max)
+        except Problem as problem:
+            return problem
+
+    def _created(self, seqs: list[int], outcome: list[Created | Problem] | Problem) -> None:
+        messages = []
+        ack, serialize = _single_ack, _single.SerializeToString
+        for seq, created in zip(seqs, outcomes_of(outcome, len(seqs)), strict=True):
+            ack.Clear()
+            ack.seq = seq
+            if isinstance(created, Problem):
+                ack.error_message = error_text(created)
+            else:
+                ack.ok = True
+                ack.task_id = id_text(created.task.id)
+            messages.append(serialize())
+        self._send(messages)
+        self._answered()
+
+    def _batch_done(self, seqs: list[int], outcome: list[Created | Problem] | Problem) -> None:
+        self._created_batch(seqs, outcomes_of(outcome, len(seqs)))
+        self._answered()
+
+    def _created_batch(self, seqs: Iterable[int], outcomes: Iterable[Created | Problem]) -> None:
+        event = ServerEvent()
+        event.create_ack_batch.SetInParent()
+        add = event.create_ack_batch.acks.add
+        for seq, created in zip(seqs, outcomes, strict=True):
+            if isinstance(created, Problem):
+                add(seq=seq, error_message=error_text(created))
+            else:
+                add(seq=seq, ok=True, task_id=id_text(created.task.id))
+        self._send([event.SerializeToString()])
+
+    def _refuse(self, message: str) -> None:
+        error = ServerError(code=INVALID_ARGUMENT_NAME, message=message)
+        self._send([ServerEvent(error=error).SerializeToString()])
