@@ -4,14 +4,19 @@
 # source: producer.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
-_runtime_version.ValidateProtobufRuntimeVersion(_runtime_version.Domain.PUBLIC, 7, 35, 1, "", "producer.proto")
+_runtime_version.ValidateProtobufRuntimeVersion(
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'producer.proto'
+)
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
@@ -20,33 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x0eproducer.proto\x12\nproducerpb\x1a\x1fgoogle/protobuf/timestamp.proto"\x9b\x01\n\rProducerEvent\x12"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.producerpb.HelloH\x00\x12(\n\x06\x63reate\x18\x02 \x01(\x0b\x32\x16.producerpb.CreateTaskH\x00\x12\x33\n\x0c\x63reate_batch\x18\x03 \x01(\x0b\x32\x1b.producerpb.CreateTaskBatchH\x00\x42\x07\n\x05\x65vent"\x16\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t"\xfb\x01\n\nCreateTask\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0f\n\x07webhook\x18\x05 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x06 \x01(\x05\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12*\n\x06run_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdelay_seconds\x18\t \x01(\x05\x12\x14\n\x0ctrace_parent\x18\n \x01(\t\x12\x13\n\x0btrace_state\x18\x0b \x01(\t"8\n\x0f\x43reateTaskBatch\x12%\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.producerpb.CreateTask"\xd0\x01\n\x0bServerEvent\x12)\n\thello_ack\x18\x01 \x01(\x0b\x32\x14.producerpb.HelloAckH\x00\x12+\n\ncreate_ack\x18\x02 \x01(\x0b\x32\x15.producerpb.CreateAckH\x00\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.producerpb.ServerErrorH\x00\x12\x36\n\x10\x63reate_ack_batch\x18\x04 \x01(\x0b\x32\x1a.producerpb.CreateAckBatchH\x00\x42\x07\n\x05\x65vent".\n\x08HelloAck\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t"L\n\tCreateAck\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x15\n\rerror_message\x18\x04 \x01(\t"5\n\x0e\x43reateAckBatch\x12#\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x15.producerpb.CreateAck",\n\x0bServerError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2R\n\x0eProducerStream\x12@\n\x06Stream\x12\x19.producerpb.ProducerEvent\x1a\x17.producerpb.ServerEvent(\x01\x30\x01\x62\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0eproducer.proto\x12\nproducerpb\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\rProducerEvent\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.producerpb.HelloH\x00\x12(\n\x06\x63reate\x18\x02 \x01(\x0b\x32\x16.producerpb.CreateTaskH\x00\x12\x33\n\x0c\x63reate_batch\x18\x03 \x01(\x0b\x32\x1b.producerpb.CreateTaskBatchH\x00\x42\x07\n\x05\x65vent\"\x16\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\"\xfb\x01\n\nCreateTask\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0f\n\x07webhook\x18\x05 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x06 \x01(\x05\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12*\n\x06run_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdelay_seconds\x18\t \x01(\x05\x12\x14\n\x0ctrace_parent\x18\n \x01(\t\x12\x13\n\x0btrace_state\x18\x0b \x01(\t\"8\n\x0f\x43reateTaskBatch\x12%\n\x05tasks\x18\x01 \x03(\x0b\x32\x16.producerpb.CreateTask\"\xd0\x01\n\x0bServerEvent\x12)\n\thello_ack\x18\x01 \x01(\x0b\x32\x14.producerpb.HelloAckH\x00\x12+\n\ncreate_ack\x18\x02 \x01(\x0b\x32\x15.producerpb.CreateAckH\x00\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.producerpb.ServerErrorH\x00\x12\x36\n\x10\x63reate_ack_batch\x18\x04 \x01(\x0b\x32\x1a.producerpb.CreateAckBatchH\x00\x42\x07\n\x05\x65vent\".\n\x08HelloAck\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\"L\n\tCreateAck\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x15\n\rerror_message\x18\x04 \x01(\t\"5\n\x0e\x43reateAckBatch\x12#\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x15.producerpb.CreateAck\",\n\x0bServerError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2R\n\x0eProducerStream\x12@\n\x06Stream\x12\x19.producerpb.ProducerEvent\x1a\x17.producerpb.ServerEvent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "producer_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'producer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_PRODUCEREVENT"]._serialized_start = 64
-    _globals["_PRODUCEREVENT"]._serialized_end = 219
-    _globals["_HELLO"]._serialized_start = 221
-    _globals["_HELLO"]._serialized_end = 243
-    _globals["_CREATETASK"]._serialized_start = 246
-    _globals["_CREATETASK"]._serialized_end = 497
-    _globals["_CREATETASKBATCH"]._serialized_start = 499
-    _globals["_CREATETASKBATCH"]._serialized_end = 555
-    _globals["_SERVEREVENT"]._serialized_start = 558
-    _globals["_SERVEREVENT"]._serialized_end = 766
-    _globals["_HELLOACK"]._serialized_start = 768
-    _globals["_HELLOACK"]._serialized_end = 814
-    _globals["_CREATEACK"]._serialized_start = 816
-    _globals["_CREATEACK"]._serialized_end = 892
-    _globals["_CREATEACKBATCH"]._serialized_start = 894
-    _globals["_CREATEACKBATCH"]._serialized_end = 947
-    _globals["_SERVERERROR"]._serialized_start = 949
-    _globals["_SERVERERROR"]._serialized_end = 993
-    _globals["_PRODUCERSTREAM"]._serialized_start = 995
-    _globals["_PRODUCERSTREAM"]._serialized_end = 1077
+  DESCRIPTOR._loaded_options = None
+  _globals['_PRODUCEREVENT']._serialized_start=64
+  _globals['_PRODUCEREVENT']._serialized_end=219
+  _globals['_HELLO']._serialized_start=221
+  _globals['_HELLO']._serialized_end=243
+  _globals['_CREATETASK']._serialized_start=246
+  _globals['_CREATETASK']._serialized_end=497
+  _globals['_CREATETASKBATCH']._serialized_start=499
+  _globals['_CREATETASKBATCH']._serialized_end=555
+  _globals['_SERVEREVENT']._serialized_start=558
+  _globals['_SERVEREVENT']._serialized_end=766
+  _globals['_HELLOACK']._serialized_start=768
+  _globals['_HELLOACK']._serialized_end=814
+  _globals['_CREATEACK']._serialized_start=816
+  _globals['_CREATEACK']._serialized_end=892
+  _globals['_CREATEACKBATCH']._serialized_start=894
+  _globals['_CREATEACKBATCH']._serialized_end=947
+  _globals['_SERVERERROR']._serialized_start=949
+  _globals['_SERVERERROR']._serialized_end=993
+  _globals['_PRODUCERSTREAM']._serialized_start=995
+  _globals['_PRODUCERSTREAM']._serialized_end=1077
 # @@protoc_insertion_point(module_scope)

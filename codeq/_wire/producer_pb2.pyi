@@ -17,12 +17,7 @@ class ProducerEvent(_message.Message):
     hello: Hello
     create: CreateTask
     create_batch: CreateTaskBatch
-    def __init__(
-        self,
-        hello: _Optional[_Union[Hello, _Mapping]] = ...,
-        create: _Optional[_Union[CreateTask, _Mapping]] = ...,
-        create_batch: _Optional[_Union[CreateTaskBatch, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., create: _Optional[_Union[CreateTask, _Mapping]] = ..., create_batch: _Optional[_Union[CreateTaskBatch, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("token",)
@@ -31,19 +26,7 @@ class Hello(_message.Message):
     def __init__(self, token: _Optional[str] = ...) -> None: ...
 
 class CreateTask(_message.Message):
-    __slots__ = (
-        "seq",
-        "command",
-        "payload",
-        "priority",
-        "webhook",
-        "max_attempts",
-        "idempotency_key",
-        "run_at",
-        "delay_seconds",
-        "trace_parent",
-        "trace_state",
-    )
+    __slots__ = ("seq", "command", "payload", "priority", "webhook", "max_attempts", "idempotency_key", "run_at", "delay_seconds", "trace_parent", "trace_state")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -66,20 +49,7 @@ class CreateTask(_message.Message):
     delay_seconds: int
     trace_parent: str
     trace_state: str
-    def __init__(
-        self,
-        seq: _Optional[int] = ...,
-        command: _Optional[str] = ...,
-        payload: _Optional[bytes] = ...,
-        priority: _Optional[int] = ...,
-        webhook: _Optional[str] = ...,
-        max_attempts: _Optional[int] = ...,
-        idempotency_key: _Optional[str] = ...,
-        run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        delay_seconds: _Optional[int] = ...,
-        trace_parent: _Optional[str] = ...,
-        trace_state: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., command: _Optional[str] = ..., payload: _Optional[bytes] = ..., priority: _Optional[int] = ..., webhook: _Optional[str] = ..., max_attempts: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., run_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., delay_seconds: _Optional[int] = ..., trace_parent: _Optional[str] = ..., trace_state: _Optional[str] = ...) -> None: ...
 
 class CreateTaskBatch(_message.Message):
     __slots__ = ("tasks",)
@@ -97,13 +67,7 @@ class ServerEvent(_message.Message):
     create_ack: CreateAck
     error: ServerError
     create_ack_batch: CreateAckBatch
-    def __init__(
-        self,
-        hello_ack: _Optional[_Union[HelloAck, _Mapping]] = ...,
-        create_ack: _Optional[_Union[CreateAck, _Mapping]] = ...,
-        error: _Optional[_Union[ServerError, _Mapping]] = ...,
-        create_ack_batch: _Optional[_Union[CreateAckBatch, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, hello_ack: _Optional[_Union[HelloAck, _Mapping]] = ..., create_ack: _Optional[_Union[CreateAck, _Mapping]] = ..., error: _Optional[_Union[ServerError, _Mapping]] = ..., create_ack_batch: _Optional[_Union[CreateAckBatch, _Mapping]] = ...) -> None: ...
 
 class HelloAck(_message.Message):
     __slots__ = ("tenant_id", "subject")
@@ -123,13 +87,7 @@ class CreateAck(_message.Message):
     ok: bool
     task_id: str
     error_message: str
-    def __init__(
-        self,
-        seq: _Optional[int] = ...,
-        ok: _Optional[bool] = ...,
-        task_id: _Optional[str] = ...,
-        error_message: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, seq: _Optional[int] = ..., ok: _Optional[bool] = ..., task_id: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class CreateAckBatch(_message.Message):
     __slots__ = ("acks",)

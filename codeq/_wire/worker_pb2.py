@@ -4,14 +4,19 @@
 # source: worker.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
-_runtime_version.ValidateProtobufRuntimeVersion(_runtime_version.Domain.PUBLIC, 7, 35, 1, "", "worker.proto")
+_runtime_version.ValidateProtobufRuntimeVersion(
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'worker.proto'
+)
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
@@ -20,53 +25,51 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x0cworker.proto\x12\x08workerpb\x1a\x1fgoogle/protobuf/timestamp.proto"\x9d\x02\n\x0bWorkerEvent\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.workerpb.HelloH\x00\x12 \n\x05ready\x18\x02 \x01(\x0b\x32\x0f.workerpb.ReadyH\x00\x12"\n\x06result\x18\x03 \x01(\x0b\x32\x10.workerpb.ResultH\x00\x12\x1e\n\x04nack\x18\x04 \x01(\x0b\x32\x0e.workerpb.NackH\x00\x12(\n\theartbeat\x18\x05 \x01(\x0b\x32\x13.workerpb.HeartbeatH\x00\x12$\n\x07\x61\x62\x61ndon\x18\x06 \x01(\x0b\x32\x11.workerpb.AbandonH\x00\x12-\n\x0cresult_batch\x18\x07 \x01(\x0b\x32\x15.workerpb.ResultBatchH\x00\x42\x07\n\x05\x65vent")\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t"?\n\x05Ready\x12\x10\n\x08\x63ommands\x18\x01 \x03(\t\x12\x15\n\rlease_seconds\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05"_\n\x06Result\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x13\n\x0bresult_json\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x10\n\x08lease_id\x18\x05 \x01(\t"P\n\x04Nack\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x15\n\rdelay_seconds\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lease_id\x18\x04 \x01(\t"F\n\tHeartbeat\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65xtend_seconds\x18\x02 \x01(\x05\x12\x10\n\x08lease_id\x18\x03 \x01(\t",\n\x07\x41\x62\x61ndon\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t"0\n\x0bResultBatch\x12!\n\x07results\x18\x01 \x03(\x0b\x32\x10.workerpb.Result"\xa2\x03\n\x0bServerEvent\x12\'\n\thello_ack\x18\x01 \x01(\x0b\x32\x12.workerpb.HelloAckH\x00\x12(\n\x04task\x18\x02 \x01(\x0b\x32\x18.workerpb.TaskAssignmentH\x00\x12)\n\nresult_ack\x18\x03 \x01(\x0b\x32\x13.workerpb.ResultAckH\x00\x12/\n\rheartbeat_ack\x18\x04 \x01(\x0b\x32\x16.workerpb.HeartbeatAckH\x00\x12%\n\x08nack_ack\x18\x05 \x01(\x0b\x32\x11.workerpb.NackAckH\x00\x12+\n\x0b\x61\x62\x61ndon_ack\x18\x06 \x01(\x0b\x32\x14.workerpb.AbandonAckH\x00\x12&\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x15.workerpb.ServerErrorH\x00\x12)\n\ntask_batch\x18\x08 \x01(\x0b\x32\x13.workerpb.TaskBatchH\x00\x12\x34\n\x10result_ack_batch\x18\t \x01(\x0b\x32\x18.workerpb.ResultAckBatchH\x00\x42\x07\n\x05\x65vent"0\n\x08HelloAck\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t".\n\x0eTaskAssignment\x12\x1c\n\x04task\x18\x01 \x01(\x0b\x32\x0e.workerpb.Task"*\n\tTaskBatch\x12\x1d\n\x05tasks\x18\x01 \x03(\x0b\x32\x0e.workerpb.Task"\xe7\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0f\n\x07webhook\x18\x05 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x06 \x01(\x05\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x11\n\tworker_id\x18\x08 \x01(\t\x12\x13\n\x0blease_until\x18\t \x01(\t\x12\x10\n\x08\x61ttempts\x18\n \x01(\x05\x12\x11\n\ttenant_id\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrace_parent\x18\x0e \x01(\t\x12\x13\n\x0btrace_state\x18\x0f \x01(\t\x12\x10\n\x08lease_id\x18\x10 \x01(\t"?\n\tResultAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t"B\n\x0cHeartbeatAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t"i\n\x07NackAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x1d\n\x15\x61pplied_delay_seconds\x18\x04 \x01(\x05\x12\x0b\n\x03\x64lq\x18\x05 \x01(\x08"@\n\nAbandonAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t"3\n\x0eResultAckBatch\x12!\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x13.workerpb.ResultAck",\n\x0bServerError\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t2J\n\x0cWorkerStream\x12:\n\x06Stream\x12\x15.workerpb.WorkerEvent\x1a\x15.workerpb.ServerEvent(\x01\x30\x01\x62\x06proto3'
-)
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0cworker.proto\x12\x08workerpb\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n\x0bWorkerEvent\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.workerpb.HelloH\x00\x12 \n\x05ready\x18\x02 \x01(\x0b\x32\x0f.workerpb.ReadyH\x00\x12\"\n\x06result\x18\x03 \x01(\x0b\x32\x10.workerpb.ResultH\x00\x12\x1e\n\x04nack\x18\x04 \x01(\x0b\x32\x0e.workerpb.NackH\x00\x12(\n\theartbeat\x18\x05 \x01(\x0b\x32\x13.workerpb.HeartbeatH\x00\x12$\n\x07\x61\x62\x61ndon\x18\x06 \x01(\x0b\x32\x11.workerpb.AbandonH\x00\x12-\n\x0cresult_batch\x18\x07 \x01(\x0b\x32\x15.workerpb.ResultBatchH\x00\x42\x07\n\x05\x65vent\")\n\x05Hello\x12\r\n\x05token\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\"?\n\x05Ready\x12\x10\n\x08\x63ommands\x18\x01 \x03(\t\x12\x15\n\rlease_seconds\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"_\n\x06Result\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x13\n\x0bresult_json\x18\x03 \x01(\x0c\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x10\n\x08lease_id\x18\x05 \x01(\t\"P\n\x04Nack\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x15\n\rdelay_seconds\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08lease_id\x18\x04 \x01(\t\"F\n\tHeartbeat\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65xtend_seconds\x18\x02 \x01(\x05\x12\x10\n\x08lease_id\x18\x03 \x01(\t\",\n\x07\x41\x62\x61ndon\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\"0\n\x0bResultBatch\x12!\n\x07results\x18\x01 \x03(\x0b\x32\x10.workerpb.Result\"\xa2\x03\n\x0bServerEvent\x12\'\n\thello_ack\x18\x01 \x01(\x0b\x32\x12.workerpb.HelloAckH\x00\x12(\n\x04task\x18\x02 \x01(\x0b\x32\x18.workerpb.TaskAssignmentH\x00\x12)\n\nresult_ack\x18\x03 \x01(\x0b\x32\x13.workerpb.ResultAckH\x00\x12/\n\rheartbeat_ack\x18\x04 \x01(\x0b\x32\x16.workerpb.HeartbeatAckH\x00\x12%\n\x08nack_ack\x18\x05 \x01(\x0b\x32\x11.workerpb.NackAckH\x00\x12+\n\x0b\x61\x62\x61ndon_ack\x18\x06 \x01(\x0b\x32\x14.workerpb.AbandonAckH\x00\x12&\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x15.workerpb.ServerErrorH\x00\x12)\n\ntask_batch\x18\x08 \x01(\x0b\x32\x13.workerpb.TaskBatchH\x00\x12\x34\n\x10result_ack_batch\x18\t \x01(\x0b\x32\x18.workerpb.ResultAckBatchH\x00\x42\x07\n\x05\x65vent\"0\n\x08HelloAck\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\".\n\x0eTaskAssignment\x12\x1c\n\x04task\x18\x01 \x01(\x0b\x32\x0e.workerpb.Task\"*\n\tTaskBatch\x12\x1d\n\x05tasks\x18\x01 \x03(\x0b\x32\x0e.workerpb.Task\"\xe7\x02\n\x04Task\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x10\n\x08priority\x18\x04 \x01(\x05\x12\x0f\n\x07webhook\x18\x05 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x06 \x01(\x05\x12\x0e\n\x06status\x18\x07 \x01(\t\x12\x11\n\tworker_id\x18\x08 \x01(\t\x12\x13\n\x0blease_until\x18\t \x01(\t\x12\x10\n\x08\x61ttempts\x18\n \x01(\x05\x12\x11\n\ttenant_id\x18\x0b \x01(\t\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0ctrace_parent\x18\x0e \x01(\t\x12\x13\n\x0btrace_state\x18\x0f \x01(\t\x12\x10\n\x08lease_id\x18\x10 \x01(\t\"?\n\tResultAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t\"B\n\x0cHeartbeatAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t\"i\n\x07NackAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t\x12\x1d\n\x15\x61pplied_delay_seconds\x18\x04 \x01(\x05\x12\x0b\n\x03\x64lq\x18\x05 \x01(\x08\"@\n\nAbandonAck\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\n\n\x02ok\x18\x02 \x01(\x08\x12\x15\n\rerror_message\x18\x03 \x01(\t\"3\n\x0eResultAckBatch\x12!\n\x04\x61\x63ks\x18\x01 \x03(\x0b\x32\x13.workerpb.ResultAck\",\n\x0bServerError\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t2J\n\x0cWorkerStream\x12:\n\x06Stream\x12\x15.workerpb.WorkerEvent\x1a\x15.workerpb.ServerEvent(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "worker_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'worker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_WORKEREVENT"]._serialized_start = 60
-    _globals["_WORKEREVENT"]._serialized_end = 345
-    _globals["_HELLO"]._serialized_start = 347
-    _globals["_HELLO"]._serialized_end = 388
-    _globals["_READY"]._serialized_start = 390
-    _globals["_READY"]._serialized_end = 453
-    _globals["_RESULT"]._serialized_start = 455
-    _globals["_RESULT"]._serialized_end = 550
-    _globals["_NACK"]._serialized_start = 552
-    _globals["_NACK"]._serialized_end = 632
-    _globals["_HEARTBEAT"]._serialized_start = 634
-    _globals["_HEARTBEAT"]._serialized_end = 704
-    _globals["_ABANDON"]._serialized_start = 706
-    _globals["_ABANDON"]._serialized_end = 750
-    _globals["_RESULTBATCH"]._serialized_start = 752
-    _globals["_RESULTBATCH"]._serialized_end = 800
-    _globals["_SERVEREVENT"]._serialized_start = 803
-    _globals["_SERVEREVENT"]._serialized_end = 1221
-    _globals["_HELLOACK"]._serialized_start = 1223
-    _globals["_HELLOACK"]._serialized_end = 1271
-    _globals["_TASKASSIGNMENT"]._serialized_start = 1273
-    _globals["_TASKASSIGNMENT"]._serialized_end = 1319
-    _globals["_TASKBATCH"]._serialized_start = 1321
-    _globals["_TASKBATCH"]._serialized_end = 1363
-    _globals["_TASK"]._serialized_start = 1366
-    _globals["_TASK"]._serialized_end = 1725
-    _globals["_RESULTACK"]._serialized_start = 1727
-    _globals["_RESULTACK"]._serialized_end = 1790
-    _globals["_HEARTBEATACK"]._serialized_start = 1792
-    _globals["_HEARTBEATACK"]._serialized_end = 1858
-    _globals["_NACKACK"]._serialized_start = 1860
-    _globals["_NACKACK"]._serialized_end = 1965
-    _globals["_ABANDONACK"]._serialized_start = 1967
-    _globals["_ABANDONACK"]._serialized_end = 2031
-    _globals["_RESULTACKBATCH"]._serialized_start = 2033
-    _globals["_RESULTACKBATCH"]._serialized_end = 2084
-    _globals["_SERVERERROR"]._serialized_start = 2086
-    _globals["_SERVERERROR"]._serialized_end = 2130
-    _globals["_WORKERSTREAM"]._serialized_start = 2132
-    _globals["_WORKERSTREAM"]._serialized_end = 2206
+  DESCRIPTOR._loaded_options = None
+  _globals['_WORKEREVENT']._serialized_start=60
+  _globals['_WORKEREVENT']._serialized_end=345
+  _globals['_HELLO']._serialized_start=347
+  _globals['_HELLO']._serialized_end=388
+  _globals['_READY']._serialized_start=390
+  _globals['_READY']._serialized_end=453
+  _globals['_RESULT']._serialized_start=455
+  _globals['_RESULT']._serialized_end=550
+  _globals['_NACK']._serialized_start=552
+  _globals['_NACK']._serialized_end=632
+  _globals['_HEARTBEAT']._serialized_start=634
+  _globals['_HEARTBEAT']._serialized_end=704
+  _globals['_ABANDON']._serialized_start=706
+  _globals['_ABANDON']._serialized_end=750
+  _globals['_RESULTBATCH']._serialized_start=752
+  _globals['_RESULTBATCH']._serialized_end=800
+  _globals['_SERVEREVENT']._serialized_start=803
+  _globals['_SERVEREVENT']._serialized_end=1221
+  _globals['_HELLOACK']._serialized_start=1223
+  _globals['_HELLOACK']._serialized_end=1271
+  _globals['_TASKASSIGNMENT']._serialized_start=1273
+  _globals['_TASKASSIGNMENT']._serialized_end=1319
+  _globals['_TASKBATCH']._serialized_start=1321
+  _globals['_TASKBATCH']._serialized_end=1363
+  _globals['_TASK']._serialized_start=1366
+  _globals['_TASK']._serialized_end=1725
+  _globals['_RESULTACK']._serialized_start=1727
+  _globals['_RESULTACK']._serialized_end=1790
+  _globals['_HEARTBEATACK']._serialized_start=1792
+  _globals['_HEARTBEATACK']._serialized_end=1858
+  _globals['_NACKACK']._serialized_start=1860
+  _globals['_NACKACK']._serialized_end=1965
+  _globals['_ABANDONACK']._serialized_start=1967
+  _globals['_ABANDONACK']._serialized_end=2031
+  _globals['_RESULTACKBATCH']._serialized_start=2033
+  _globals['_RESULTACKBATCH']._serialized_end=2084
+  _globals['_SERVERERROR']._serialized_start=2086
+  _globals['_SERVERERROR']._serialized_end=2130
+  _globals['_WORKERSTREAM']._serialized_start=2132
+  _globals['_WORKERSTREAM']._serialized_end=2206
 # @@protoc_insertion_point(module_scope)

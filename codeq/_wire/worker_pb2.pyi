@@ -25,16 +25,7 @@ class WorkerEvent(_message.Message):
     heartbeat: Heartbeat
     abandon: Abandon
     result_batch: ResultBatch
-    def __init__(
-        self,
-        hello: _Optional[_Union[Hello, _Mapping]] = ...,
-        ready: _Optional[_Union[Ready, _Mapping]] = ...,
-        result: _Optional[_Union[Result, _Mapping]] = ...,
-        nack: _Optional[_Union[Nack, _Mapping]] = ...,
-        heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...,
-        abandon: _Optional[_Union[Abandon, _Mapping]] = ...,
-        result_batch: _Optional[_Union[ResultBatch, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., abandon: _Optional[_Union[Abandon, _Mapping]] = ..., result_batch: _Optional[_Union[ResultBatch, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("token", "worker_id")
@@ -52,12 +43,7 @@ class Ready(_message.Message):
     commands: _containers.RepeatedScalarFieldContainer[str]
     lease_seconds: int
     count: int
-    def __init__(
-        self,
-        commands: _Optional[_Iterable[str]] = ...,
-        lease_seconds: _Optional[int] = ...,
-        count: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, commands: _Optional[_Iterable[str]] = ..., lease_seconds: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("task_id", "status", "result_json", "error", "lease_id")
@@ -71,14 +57,7 @@ class Result(_message.Message):
     result_json: bytes
     error: str
     lease_id: str
-    def __init__(
-        self,
-        task_id: _Optional[str] = ...,
-        status: _Optional[str] = ...,
-        result_json: _Optional[bytes] = ...,
-        error: _Optional[str] = ...,
-        lease_id: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., status: _Optional[str] = ..., result_json: _Optional[bytes] = ..., error: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Nack(_message.Message):
     __slots__ = ("task_id", "delay_seconds", "reason", "lease_id")
@@ -90,13 +69,7 @@ class Nack(_message.Message):
     delay_seconds: int
     reason: str
     lease_id: str
-    def __init__(
-        self,
-        task_id: _Optional[str] = ...,
-        delay_seconds: _Optional[int] = ...,
-        reason: _Optional[str] = ...,
-        lease_id: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., delay_seconds: _Optional[int] = ..., reason: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("task_id", "extend_seconds", "lease_id")
@@ -106,9 +79,7 @@ class Heartbeat(_message.Message):
     task_id: str
     extend_seconds: int
     lease_id: str
-    def __init__(
-        self, task_id: _Optional[str] = ..., extend_seconds: _Optional[int] = ..., lease_id: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., extend_seconds: _Optional[int] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class Abandon(_message.Message):
     __slots__ = ("task_id", "lease_id")
@@ -125,17 +96,7 @@ class ResultBatch(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ...) -> None: ...
 
 class ServerEvent(_message.Message):
-    __slots__ = (
-        "hello_ack",
-        "task",
-        "result_ack",
-        "heartbeat_ack",
-        "nack_ack",
-        "abandon_ack",
-        "error",
-        "task_batch",
-        "result_ack_batch",
-    )
+    __slots__ = ("hello_ack", "task", "result_ack", "heartbeat_ack", "nack_ack", "abandon_ack", "error", "task_batch", "result_ack_batch")
     HELLO_ACK_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     RESULT_ACK_FIELD_NUMBER: _ClassVar[int]
@@ -154,18 +115,7 @@ class ServerEvent(_message.Message):
     error: ServerError
     task_batch: TaskBatch
     result_ack_batch: ResultAckBatch
-    def __init__(
-        self,
-        hello_ack: _Optional[_Union[HelloAck, _Mapping]] = ...,
-        task: _Optional[_Union[TaskAssignment, _Mapping]] = ...,
-        result_ack: _Optional[_Union[ResultAck, _Mapping]] = ...,
-        heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ...,
-        nack_ack: _Optional[_Union[NackAck, _Mapping]] = ...,
-        abandon_ack: _Optional[_Union[AbandonAck, _Mapping]] = ...,
-        error: _Optional[_Union[ServerError, _Mapping]] = ...,
-        task_batch: _Optional[_Union[TaskBatch, _Mapping]] = ...,
-        result_ack_batch: _Optional[_Union[ResultAckBatch, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, hello_ack: _Optional[_Union[HelloAck, _Mapping]] = ..., task: _Optional[_Union[TaskAssignment, _Mapping]] = ..., result_ack: _Optional[_Union[ResultAck, _Mapping]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., nack_ack: _Optional[_Union[NackAck, _Mapping]] = ..., abandon_ack: _Optional[_Union[AbandonAck, _Mapping]] = ..., error: _Optional[_Union[ServerError, _Mapping]] = ..., task_batch: _Optional[_Union[TaskBatch, _Mapping]] = ..., result_ack_batch: _Optional[_Union[ResultAckBatch, _Mapping]] = ...) -> None: ...
 
 class HelloAck(_message.Message):
     __slots__ = ("worker_id", "tenant_id")
@@ -188,24 +138,7 @@ class TaskBatch(_message.Message):
     def __init__(self, tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = (
-        "id",
-        "command",
-        "payload",
-        "priority",
-        "webhook",
-        "max_attempts",
-        "status",
-        "worker_id",
-        "lease_until",
-        "attempts",
-        "tenant_id",
-        "created_at",
-        "updated_at",
-        "trace_parent",
-        "trace_state",
-        "lease_id",
-    )
+    __slots__ = ("id", "command", "payload", "priority", "webhook", "max_attempts", "status", "worker_id", "lease_until", "attempts", "tenant_id", "created_at", "updated_at", "trace_parent", "trace_state", "lease_id")
     ID_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -238,25 +171,7 @@ class Task(_message.Message):
     trace_parent: str
     trace_state: str
     lease_id: str
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        command: _Optional[str] = ...,
-        payload: _Optional[bytes] = ...,
-        priority: _Optional[int] = ...,
-        webhook: _Optional[str] = ...,
-        max_attempts: _Optional[int] = ...,
-        status: _Optional[str] = ...,
-        worker_id: _Optional[str] = ...,
-        lease_until: _Optional[str] = ...,
-        attempts: _Optional[int] = ...,
-        tenant_id: _Optional[str] = ...,
-        created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        trace_parent: _Optional[str] = ...,
-        trace_state: _Optional[str] = ...,
-        lease_id: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., command: _Optional[str] = ..., payload: _Optional[bytes] = ..., priority: _Optional[int] = ..., webhook: _Optional[str] = ..., max_attempts: _Optional[int] = ..., status: _Optional[str] = ..., worker_id: _Optional[str] = ..., lease_until: _Optional[str] = ..., attempts: _Optional[int] = ..., tenant_id: _Optional[str] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., trace_parent: _Optional[str] = ..., trace_state: _Optional[str] = ..., lease_id: _Optional[str] = ...) -> None: ...
 
 class ResultAck(_message.Message):
     __slots__ = ("task_id", "ok", "error_message")
@@ -266,9 +181,7 @@ class ResultAck(_message.Message):
     task_id: str
     ok: bool
     error_message: str
-    def __init__(
-        self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
     __slots__ = ("task_id", "ok", "error_message")
@@ -278,9 +191,7 @@ class HeartbeatAck(_message.Message):
     task_id: str
     ok: bool
     error_message: str
-    def __init__(
-        self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class NackAck(_message.Message):
     __slots__ = ("task_id", "ok", "error_message", "applied_delay_seconds", "dlq")
@@ -294,14 +205,7 @@ class NackAck(_message.Message):
     error_message: str
     applied_delay_seconds: int
     dlq: bool
-    def __init__(
-        self,
-        task_id: _Optional[str] = ...,
-        ok: _Optional[bool] = ...,
-        error_message: _Optional[str] = ...,
-        applied_delay_seconds: _Optional[int] = ...,
-        dlq: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ..., applied_delay_seconds: _Optional[int] = ..., dlq: _Optional[bool] = ...) -> None: ...
 
 class AbandonAck(_message.Message):
     __slots__ = ("task_id", "ok", "error_message")
@@ -311,9 +215,7 @@ class AbandonAck(_message.Message):
     task_id: str
     ok: bool
     error_message: str
-    def __init__(
-        self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., ok: _Optional[bool] = ..., error_message: _Optional[str] = ...) -> None: ...
 
 class ResultAckBatch(_message.Message):
     __slots__ = ("acks",)
