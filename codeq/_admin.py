@@ -9,17 +9,21 @@ import datetime
 import http.client
 import json
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from codeq._dial import Dialer, Targets, Token
-from codeq.errors import CodeqError, InternalError, Unavailable, from_code
+from codeq.errors import InternalError, Unavailable, from_code
 
 BASE: Final = "/v1/codeq"
 TIMEOUT_SECONDS: Final = 10.0
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 """A task and its result at their largest limits take 4 MiB; past this the answer is not the server's."""
+
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,11 +137,9 @@ def _answer(status: int, body: bytes) -> Any:
     raise from_code(code, str(message))
 
 
-def _read(reader: Any, value: Any) -> Any:
+def _read(reader: Callable[[Any], _T], value: Any) -> _T:
     try:
         return reader(value)
-    except CodeqError:
-        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InternalError(f"the answer makes no sense: {error!r}") from error
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 import grpc.aio
 
-from codeq.errors import ValidationError
+from codeq.errors import Unavailable, ValidationError
 
 Token = str | Callable[[], str]
 """A token, or a function that returns the current one; it is called at each connection."""
@@ -36,7 +36,8 @@ class Dialer:
     """What every connection of one client has in common.
 
     `ca` is a PEM file's path or its content; without it the usual public authorities are trusted. `plaintext` sends
-    the token and all data unprotected. Raises ValidationError for a target that is none, OSError for an unreadable `ca`.
+    the token and all data unprotected. Raises ValidationError for a target that is none, OSError for a `ca` that can't
+    be read.
     """
 
     def __init__(self, targets: Targets, token: Token, *, ca: str | Path | bytes | None, plaintext: bool) -> None:
@@ -57,8 +58,13 @@ class Dialer:
         return not isinstance(self._token, str)
 
     def token(self) -> str:
-        """The token for a connection that begins now."""
-        return self._token if isinstance(self._token, str) else self._token()
+        """The token for a connection that begins now. Raises Unavailable when there is none."""
+        if isinstance(self._token, str):
+            return self._token
+        try:
+            return self._token()
+        except Exception as error:
+            raise Unavailable(f"there is no token: {error!r}") from error
 
     def channel(self, target: str) -> Any:
         """A channel for threads."""

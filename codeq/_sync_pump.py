@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from codeq._core.link import State
 from codeq._dial import Dialer, leader_of
 from codeq._pump import Core, report_end
+from codeq.errors import Unavailable
 
 
 class SyncPump:
@@ -65,10 +65,10 @@ class SyncPump:
         target = self._core.link.target
         try:
             token = self._dialer.token()
-        except Exception as error:
+        except Unavailable as error:
             with self.changed:
                 self._core.connecting(time.monotonic(), "")
-            self._ended(target, "UNAVAILABLE", f"there is no token: {error!r}", "")
+            self._ended(target, "UNAVAILABLE", error.message, "")
             return
         with self._dialer.channel(target) as channel:
             method = channel.stream_stream(self._core.method, None, self._core.deserialize)
@@ -139,7 +139,7 @@ class SyncPump:
                 message = self._core.next_message(time.monotonic())
                 if message is not None:
                     return message
-                if self._core.link.state in (State.ENDING, State.CLOSED):
+                if self._core.link.ending:
                     self.changed.notify_all()
                     return None
                 self.changed.wait()

@@ -34,6 +34,8 @@ class Core(Protocol):
     @property
     def has_input(self) -> bool: ...
     @property
+    def has_output(self) -> bool: ...
+    @property
     def streaming(self) -> bool: ...
     def receive_data(self, data: bytes, now: float) -> None: ...
     def next_request(self, now: float) -> Request | None: ...
@@ -220,7 +222,8 @@ class Connection(asyncio.Protocol):
                 break
             dispatch(request)
         self._advancing = False
-        self._flush()
+        if core.has_output or core.full or not self._reading or self._memory.tight:
+            self._flush()
         if core.has_input and not (self._holds or self._write_blocked):
             self._schedule_turn()
 

@@ -24,6 +24,7 @@ from appliance.mux.http1_response import (
     has_body,
     render_chunk,
     render_head,
+    render_small,
 )
 from appliance.mux.hub import Hub
 from appliance.mux.refusal import RefusedError, body_too_large, malformed, memory_exhausted, refused
@@ -112,7 +113,12 @@ class Http1:
     @property
     def has_input(self) -> bool:
         """Bytes are waiting that have not been looked at, and there is room for a request."""
-        return not self._starved and self._at < len(self._buffer) and not self.full
+        return self._at < len(self._buffer) and not self._starved and not self.full
+
+    @property
+    def has_output(self) -> bool:
+        """There is something to send, or the connection is to end."""
+        return bool(self._out) or self.closing or self._stream is not None
 
     # Receiving.
 
@@ -130,7 +136,7 @@ class Http1:
 
     def next_request(self, now: float) -> Request | None:
         """The next complete request, if there is one and room for its answer."""
-        if self._starved or not self.has_input:
+        if not self.has_input:
             return None
         try:
             if self._refusal is not None:
@@ -334,6 +340,11 @@ class Http1:
             return
         body = response.body
         self._out_bytes += len(body)
+        usual = request.mark == KEEP_ALIVE and not last and request.method != "HEAD" and has_body(response.status)
+        if usual and 0 < len(body) <= JOIN_LIMIT_BYTES:
+            self._out.append(render_small(response, self._hub.date, request.request_id))
+            self._sent(request, keep_alive)
+            return
         head = render_head(response, None, self._hub.date, request.request_id, keep_alive, http10)
         if not body or request.method == "HEAD" or not has_body(response.status):
             self._out.append(head)

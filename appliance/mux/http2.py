@@ -99,6 +99,11 @@ class Http2:
         return bool(self._ready) and self._send_side.queued_bytes <= self._limits.h2_queue_connection_bytes
 
     @property
+    def has_output(self) -> bool:
+        """There may be something to send."""
+        return True
+
+    @property
     def streaming(self) -> bool:
         """There is more DATA that the windows allow."""
         return self._send_side.sendable and not self.closing

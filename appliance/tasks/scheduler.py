@@ -315,7 +315,6 @@ class Scheduler:
             busy = self._timers(now)
             busy |= self._one_turn(now, group)
             self._match(now, group)
-        self._match(now, group)
 
     def _full(self, group: Group) -> bool:
         return group.transitions >= self.group_limit or group.bytes_count >= self.settings.group_bytes_max

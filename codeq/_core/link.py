@@ -89,6 +89,11 @@ class Link:
         """Where the next attempt goes: the leader if one was named, else the configured ones in turn."""
         return self._leader or self._targets[self._next_target]
 
+    @property
+    def ending(self) -> bool:
+        """Whether the writing side is to be closed."""
+        return self.state in (State.ENDING, State.CLOSED)
+
     def connecting(self, now: float) -> None:
         """An attempt begins; Hello is the first event to send."""
         assert self.state is State.PAUSED
@@ -111,7 +116,7 @@ class Link:
 
     def ended(self, now: float, status: str, details: str, leader: str) -> None:
         """The connection is over, with the name of its gRPC status and the leader that its trailers named."""
-        if self.state in (State.ENDING, State.CLOSED):
+        if self.ending:
             self.state = State.CLOSED
             return
         self.trouble = from_status(status, details)

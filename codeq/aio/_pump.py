@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from codeq._core.link import State
 from codeq._dial import Dialer, leader_of
 from codeq._pump import Core, report_end
+from codeq.errors import Unavailable
 
 
 class Pump:
@@ -70,9 +70,9 @@ class Pump:
         target = core.link.target
         try:
             token = self._dialer.token()
-        except Exception as error:
+        except Unavailable as error:
             core.connecting(self._loop.time(), "")
-            self._ended(target, "UNAVAILABLE", f"there is no token: {error!r}", "")
+            self._ended(target, "UNAVAILABLE", error.message, "")
             return
         async with self._dialer.aio_channel(target) as channel:
             method = channel.stream_stream(core.method, None, core.deserialize)
@@ -115,11 +115,11 @@ class Pump:
         """Write while there is something to write. The reader learns how the call ended."""
         core = self._core
         try:
-            while core.link.state is not State.ENDING:
+            while not core.link.ending:
                 self._changed.clear()
                 while (message := core.next_message(self._loop.time())) is not None:
                     await call.write(message)
-                if core.link.state is not State.ENDING:
+                if not core.link.ending:
                     await self._changed.wait()
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):

@@ -1,7 +1,7 @@
 """The worker for an event loop.
 
-Owns the running of handlers: coroutine functions as tasks of the loop, functions in threads. Which task is held, renewed,
-answered and lost is the core's to decide. Runs on one event loop.
+Owns the running of handlers: coroutine functions as tasks of the loop, functions in threads. Which task is held,
+renewed, answered and lost is the core's to decide. Runs on one event loop.
 """
 
 import asyncio
@@ -156,8 +156,8 @@ class Worker:
                 outcome = outcomes.of_value(await handler.function(lease.task))
         except asyncio.CancelledError as error:
             outcome = outcomes.of_exception(error)
-        except Exception as error:
-            outcome = self._judge(lease, handler, error)
+        except Exception as error:  # noqa: BLE001 (whatever a handler raises is an outcome; it is logged)
+            outcome = _judge(lease, handler, error)
         self._finish(core, lease, outcome)
 
     async def _run_function(self, core: Working, lease: Lease, handler: Handler) -> None:
@@ -165,18 +165,14 @@ class Worker:
         outcome = await asyncio.get_running_loop().run_in_executor(self._threads, self._call, lease, handler)
         self._finish(core, lease, outcome)
 
-    def _call(self, lease: Lease, handler: Handler) -> outcomes.Outcome:
+    @staticmethod
+    def _call(lease: Lease, handler: Handler) -> outcomes.Outcome:
         """In a thread of its own."""
         try:
             with _span(lease):
                 return outcomes.of_value(handler.function(lease.task))
-        except Exception as error:
-            return self._judge(lease, handler, error)
-
-    def _judge(self, lease: Lease, handler: Handler, error: Exception) -> outcomes.Outcome:
-        if not isinstance(error, Outcome):
-            log.exception("the handler of task %s (%s) failed", lease.task.id, lease.task.command)
-        return outcomes.of_exception(error, handler.fail_on)
+        except Exception as error:  # noqa: BLE001 (whatever a handler raises is an outcome; it is logged)
+            return _judge(lease, handler, error)
 
     def _finish(self, core: Working, lease: Lease, outcome: outcomes.Outcome) -> None:
         self._running.pop(id(lease), None)
@@ -187,6 +183,12 @@ class Worker:
 
 CANCEL_SECONDS: Final = 15.0
 """For cancelled coroutines to clean up before `run` returns."""
+
+
+def _judge(lease: Lease, handler: Handler, error: Exception) -> outcomes.Outcome:
+    if not isinstance(error, Outcome):
+        log.error("the handler of task %s (%s) failed", lease.task.id, lease.task.command, exc_info=error)
+    return outcomes.of_exception(error, handler.fail_on)
 
 
 def default_worker_id() -> str:

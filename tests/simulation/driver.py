@@ -5,6 +5,7 @@ from appliance.engine.tables import BODY, EXPIRE
 from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
 from tests.simulation.plan import DAY_MS, Plan, constants_of, draw
+from tests.simulation.streams import Streamer
 from tests.simulation.violation import Violation
 from tests.simulation.workers import Drainer, Mischief, Worker
 from tests.simulation.world import World
@@ -44,6 +45,9 @@ class Simulation:
             for number in range(count):
                 tenant = plan.tenants[number % len(plan.tenants)]
                 self._clients.append(kind(crowd, f"{kind.__name__.lower()}-{number}", tenant))
+        for number in range(plan.streamers):
+            tenant = plan.tenants[-1 - number % len(plan.tenants)]
+            self._clients.append(Streamer(crowd, f"streamer-{number}", tenant))
         for client in self._clients:
             client.begin()
         self.world.at(TICK_MS, self._tick)
@@ -96,6 +100,10 @@ class Simulation:
         world.faults = False
         for client in self._clients:
             client.working = False
+        for stream in world.streams:
+            stream.live = False
+            if world.node is not None:
+                world.node.scheduler.withdraw(stream.claim)
         if world.node is not None:
             world.node.scheduler.set_accepts_creates(True)
         drainers = [Drainer(self.crowd, f"drainer-{tenant}", tenant) for tenant in self.plan.tenants]

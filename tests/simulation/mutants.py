@@ -19,6 +19,7 @@ from appliance.tasks import machine, scheduler, table
 from appliance.tasks.clock import Clock
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import Ids
+from appliance.tasks.inbox import Inbox, Inboxes
 from appliance.tasks.lines import Waits
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import CreateBatch
@@ -335,6 +336,30 @@ def _sweep_leaves_the_key() -> list[Any]:
     return [patch.object(Group, "delete", delete)]
 
 
+def _stream_not_looked_at_again() -> list[Any]:
+    return [patch.object(Tasks, "wake", lambda self, claim: None)]
+
+
+def _stream_answers_not_spent() -> list[Any]:
+    def spend(self: Scheduler, now: int, claim: Any, found: Any) -> None:
+        if claim.answers > 1:
+            self.tasks.wait(now, claim)
+            self.tasks.wake(claim)
+
+    return [patch.object(Scheduler, "_spend", spend)]
+
+
+def _two_turns_for_one_inbox() -> list[Any]:
+    def offer(self: Inboxes, operation: Any) -> bool:
+        inbox = self._inboxes.setdefault(operation.tenant, Inbox())
+        if not inbox.operations:
+            self._turns.append(operation.tenant)
+        inbox.operations.append((operation, operation.cost, operation.size_bytes))
+        return True
+
+    return [patch.object(Inboxes, "offer", offer)]
+
+
 MUTANTS: Final = tuple(
     Mutant(make.__name__.strip("_").replace("_", " "), make)
     for make in (
@@ -370,6 +395,9 @@ MUTANTS: Final = tuple(
         _undurable_reads,
         _watch_not_told,
         _sweep_leaves_the_key,
+        _stream_not_looked_at_again,
+        _stream_answers_not_spent,
+        _two_turns_for_one_inbox,
     )
 )
 

@@ -37,6 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     workers: int
     mischief: int
     readers: int
+    streamers: int
     keys: int
     payload_bytes: int
     priorities: tuple[int, ...]
@@ -77,6 +78,7 @@ def draw(seed: int) -> Plan:
         workers=rng.randint(2, 5),
         mischief=rng.randint(1, 3),
         readers=rng.randint(1, 2),
+        streamers=rng.choice((0, 0, 1, 2)),
         keys=rng.choice((3, 10, 40)),
         payload_bytes=rng.choice((0, 0, 50, 600)),
         priorities=rng.choice(((0,), (0, 255), (0, 1, 5, 9))),

@@ -90,6 +90,11 @@ class Worker(Owner):
             self.world.at(rng.choice((1, 5, 50, 500)), self.world.leave, call)
 
     def _heard(self, call: Call) -> None:
+        self.receive(call)
+        self.think()
+
+    def receive(self, call: Call) -> None:
+        """Deal with the tasks of a claim's outcome."""
         tasks = call.outcome.tasks if isinstance(call.outcome, Claimed) else []
         leases = [Lease(task, self.tenant) for task in tasks]
         for lease in leases:
@@ -102,7 +107,6 @@ class Worker(Owner):
         else:
             for lease in leases:
                 self._treat(lease)
-        self.think()
 
     def _undelivered(self, lease: Lease) -> None:
         self.ask(

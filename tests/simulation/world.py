@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance.engine.group import TableWrites
 from appliance.engine.rows import decode_mark
@@ -24,6 +24,9 @@ from tests.simulation.node import EPOCH_MS, Node
 from tests.simulation.plan import Plan
 from tests.simulation.store import DictionaryStore
 from tests.simulation.violation import Violation
+
+if TYPE_CHECKING:
+    from tests.simulation.streams import Stream
 
 LOG_TAIL = 80
 
@@ -71,6 +74,7 @@ class World:
         self.incarnations = 0
         self.edges = [0] * len(EDGES)
         self.watchers: list[Watcher] = []
+        self.streams: list[Stream] = []
         self.tail: deque[str] = deque(maxlen=LOG_TAIL)
         self.durable_hooks: list[Callable[[Change], None]] = []
         self._digest = hashlib.sha256()
@@ -215,12 +219,16 @@ class World:
     def _close(self, call: Call, verdict: str, outcome: Any = None) -> None:
         del self.history.open[call.number]
         call.close(verdict, outcome)
-        self.log("answer", call.number, verdict, _words(outcome))
+        self.tell(call)
+        if call.then is not None:
+            self.at(self._net.randint(0, 3), call.then, call)
+
+    def tell(self, call: Call) -> None:
+        """The end of a call, for the log and the invariants."""
+        self.log("answer", call.number, call.verdict, _words(call.outcome))
         call.answered, call.answered_ms = self.step, self.now
         for watcher in self.watchers:
             watcher.answered(call)
-        if call.then is not None:
-            self.at(self._net.randint(0, 3), call.then, call)
 
     def unanswered(self) -> list[Call]:
         """Calls that must still be answered: all but claims whose caller has left."""

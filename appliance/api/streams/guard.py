@@ -7,39 +7,47 @@ could hold too many are walked once; all others cost one look at their length.
 from typing import Final
 
 from appliance.api.streams.settings import EVENT_ITEMS_MAX
-from appliance.mux.grpc_framing import INTERNAL, RESOURCE_EXHAUSTED, GrpcError
+from appliance.mux.grpc_framing import RESOURCE_EXHAUSTED, GrpcError
 
 _VARINT, _FIXED64, _LEN, _FIXED32 = 0, 1, 2, 5
-_MALFORMED: Final = "an event cannot be decoded"
 _VARINT_BYTES_MAX: Final = 10
 
 
+class _Malformed(Exception):
+    """Not what the wire format allows; to say so is the decoder's affair."""
+
+
 def check_items(message: bytes) -> None:
-    """Raises GrpcError for an event with more than `EVENT_ITEMS_MAX` fields below its own."""
+    """Raises GrpcError for an event with more than `EVENT_ITEMS_MAX` fields, its own and those right below them."""
     if len(message) <= 2 * EVENT_ITEMS_MAX:
         return
     fields, at = 0, 0
-    while at < len(message):
-        tag, start, at = _field(message, at)
-        fields += 1
-        if tag & 7 == _LEN:
-            # Only what the event holds is counted: the fields of a task are few, and a payload is none of our fields.
-            fields += _count(message, start, at, EVENT_ITEMS_MAX - fields)
-        if fields > EVENT_ITEMS_MAX:
-            raise GrpcError(RESOURCE_EXHAUSTED, f"an event has more than {EVENT_ITEMS_MAX} items")
+    try:
+        while at < len(message) and fields <= EVENT_ITEMS_MAX:
+            is_message, start, at = _field(message, at)
+            fields += 1
+            if is_message:
+                fields += _count(message, start, at, EVENT_ITEMS_MAX - fields)
+    except _Malformed:
+        return
+    if fields > EVENT_ITEMS_MAX:
+        raise GrpcError(RESOURCE_EXHAUSTED, f"an event has more than {EVENT_ITEMS_MAX} items")
 
 
 def _count(message: bytes, at: int, end: int, enough: int) -> int:
-    """Fields from `at` to `end`, up to one more than `enough`."""
+    """Fields from `at` to `end`, up to one more than `enough`; those before the first that cannot be read."""
     fields = 0
-    while at < end and fields <= enough:
-        _, _, at = _field(message, at)
-        fields += 1
+    try:
+        while at < end and fields <= enough:
+            _, _, at = _field(message, at)
+            fields += 1
+    except _Malformed:
+        pass
     return fields
 
 
-def _field(message: bytes, at: int) -> tuple[int, int, int]:
-    """Tag, start of the content and end of the field that begins at `at`."""
+def _field(message: bytes, at: int) -> tuple[bool, int, int]:
+    """Whether the field that begins at `at` may be a message, where its content begins, and where it ends."""
     tag, at = _varint(message, at)
     kind = tag & 7
     if kind == _LEN:
@@ -52,10 +60,10 @@ def _field(message: bytes, at: int) -> tuple[int, int, int]:
     elif kind == _FIXED32:
         end = at + 4
     else:
-        raise GrpcError(INTERNAL, _MALFORMED)
+        raise _Malformed
     if end > len(message):
-        raise GrpcError(INTERNAL, _MALFORMED)
-    return tag, at, end
+        raise _Malformed
+    return kind == _LEN, at, end
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
@@ -64,4 +72,4 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * shift
         if byte < 0x80:
             return value, at + shift + 1
-    raise GrpcError(INTERNAL, _MALFORMED)
+    raise _Malformed

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from appliance.engine.tables import QUEUE_BYTES, READY, prefix_end, ready_key
 from appliance.tasks.model import Claim, Claimed
 from tests.simulation.history import Call
+from tests.simulation.node import Node
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World
 
@@ -39,6 +40,24 @@ class Order(Watcher):
             for queue in queues:
                 self._none_ready(call, queue)
 
+    def ticked(self, node: Node) -> None:
+        """No stream stands in line for long beside a ready task."""
+        world = self._world
+        for stream in world.streams:
+            if not stream.live or stream.incarnation != node.incarnation or stream.claim.answers < 1:
+                continue
+            since_ms = max(node.healthy_ms, stream.sent_ms)
+            if world.now - since_ms < WAKE_LATE_MS:
+                continue
+            for queue in world.ledger.queues_of(stream.claim.tenant, stream.claim.commands):
+                for key in self._ready_keys(queue):
+                    if world.now - world.ledger.ready[key][1] > WAKE_LATE_MS:
+                        raise Violation("Q17", f"a stream was not woken for {key[-16:].hex()}")
+
+    def _ready_keys(self, queue: bytes) -> list[bytes]:
+        keys = self._world.store.keys[READY]
+        return keys[bisect_left(keys, queue) : bisect_left(keys, prefix_end(queue))]
+
     def _none_before(self, call: Call, queue: bytes, suffix: bytes) -> None:
         keys, ready = self._world.store.keys[READY], self._world.ledger.ready
         at = bisect_left(keys, queue)
@@ -49,15 +68,11 @@ class Order(Watcher):
 
     def _none_ready(self, call: Call, queue: bytes) -> None:
         world = self._world
-        keys, ready = world.store.keys[READY], world.ledger.ready
-        at = bisect_left(keys, queue)
-        end = prefix_end(queue)
         node = world.node
-        while at < len(keys) and keys[at] < end:
-            step, touched_ms = ready[keys[at]]
+        for key in self._ready_keys(queue):
+            step, touched_ms = world.ledger.ready[key]
             if step < call.sent:
-                raise Violation("Q17", f"call {call.number} ended empty beside {keys[at][-16:].hex()}")
+                raise Violation("Q17", f"call {call.number} ended empty beside {key[-16:].hex()}")
             since_ms = max(touched_ms, node.healthy_ms if node is not None else world.now, call.sent_ms)
             if call.operation.wait_ms and world.now - since_ms > WAKE_LATE_MS:
-                raise Violation("Q17", f"call {call.number} was not woken for {keys[at][-16:].hex()}")
-            at += 1
+                raise Violation("Q17", f"call {call.number} was not woken for {key[-16:].hex()}")

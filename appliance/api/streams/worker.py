@@ -1,0 +1,461 @@
+"""The worker stream: requests for work and results in, tasks and acknowledgements out.
+
+Owns the events and answers of workerpb. Results that arrive together are one operation, and so one commit. An event
+without `lease_id` stands for the last lease that this stream received for its task. Runs on the event loop's thread.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from appliance.api.parse import (
+    DELAY_SECONDS_MAX,
+    LEASE_SECONDS,
+    LEASE_SECONDS_MAX,
+    NO_TASK,
+    WORKER_CHARS_MAX,
+    lease_number,
+)
+from appliance.api.streams.leases import Lease, Leases
+from appliance.api.streams.readys import Kind, Readys
+from appliance.api.streams.settings import BATCH_ITEMS_MAX, ECHO_CHARS_MAX, SINGLES_BYTES_MAX
+from appliance.api.streams.stream import (
+    GONE,
+    INVALID_ARGUMENT_NAME,
+    End,
+    Stream,
+    World,
+    error_text,
+    outcomes_of,
+)
+from appliance.api.streams.tasks import Deliveries, Delivered
+from appliance.api.streams.values import completed, result_text, seconds_ms, words
+from appliance.api.streams.wire import worker_pb2 as wire
+from appliance.auth.caller import WORKER, Caller
+from appliance.errors import CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND, PERMISSION_DENIED, Problem
+from appliance.mux.grpc_call import UNSENT_MAX, Call
+from appliance.mux.grpc_framing import INVALID_ARGUMENT, OK, GrpcError
+from appliance.tasks.ids import id_text, parse_id
+from appliance.tasks.model import (
+    Abandon,
+    Extended,
+    Finish,
+    FinishBatch,
+    Heartbeat,
+    Nack,
+    Record,
+    Returned,
+    Task,
+)
+
+_decode: Final = wire.WorkerEvent.FromString
+_single: Final = wire.ServerEvent()
+"""Filled anew for each acknowledgement: half the cost of a new one."""
+_single_ack: Final = _single.result_ack
+
+_LEASE_OVER: Final = frozenset({CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND})
+"""Refusals that say that the lease which the event meant is no more."""
+
+
+class Outbox:
+    """Which tasks went with which message, as long as the message may still be unsent.
+
+    An entry is the number of its first message, tasks per message, and the tasks.
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[int, int, Delivered]] = deque()
+
+    def add(self, first: int, count: int, delivered: Delivered, written: int) -> None:
+        """Tasks were given to the call, beginning with message `first`; `written` messages have left it."""
+        entries = self._entries
+        while entries and entries[0][0] + -(-len(entries[0][2]) // entries[0][1]) <= written:
+            entries.popleft()
+        entries.append((first, count, delivered))
+
+    def unsent(self, written: int) -> list[tuple[str, Lease]]:
+        """The tasks of messages that have not left."""
+        return [
+            lease
+            for first, count, delivered in self._entries
+            for lease in delivered[max(0, written - first) * count :]
+        ]
+
+
+class WorkerStream(Stream):
+    """One worker."""
+
+    __slots__ = (
+        "_abandons",
+        "_bytes",
+        "_deliveries",
+        "_leases",
+        "_meant",
+        "_outbox",
+        "_readys",
+        "_results",
+        "_stop_wait",
+        "_winding",
+        "_worker",
+    )
+
+    kind = WORKER
+
+    def __init__(self, world: World, call: Call) -> None:
+        super().__init__(world, call)
+        self._worker = ""
+        self._leases = Leases()
+        self._outbox = Outbox()
+        self._results: list[Finish | Problem] = []
+        self._meant: list[tuple[str, int | None]] = []
+        self._bytes = 0
+        self._winding: End | None = None
+        self._abandons = False
+        self._stop_wait: Callable[[], None] | None = None
+
+    # Events.
+
+    def _take(self, message: bytes) -> None:
+        event = _decode(message)
+        kind = event.WhichOneof("event")
+        if self._caller is None:
+            self._first(kind)
+            self._greet(event.hello)
+        elif kind == "ready":
+            ready = event.ready
+            self._readys.add(ready.commands, ready.lease_seconds, ready.count)
+        elif kind == "result":
+            self._result(event.result)
+            self._bytes += len(message)
+            if len(self._results) >= BATCH_ITEMS_MAX or self._bytes >= SINGLES_BYTES_MAX:
+                self._flush_results()
+        else:
+            # What came before is decided before.
+            self._flush_results()
+            if kind == "result_batch":
+                self._result_batch(event.result_batch.results)
+            elif kind == "heartbeat":
+                self._heartbeat(event.heartbeat)
+            elif kind == "nack":
+                self._nack(event.nack)
+            elif kind == "abandon":
+                self._abandon(event.abandon)
+            elif kind == "hello":
+                self._refuse("hello was received already")
+            else:
+                self._refuse("the event has no field that is known")
+
+    def _flush(self) -> None:
+        self._flush_results()
+        if self._caller is not None:
+            self._readys.expose()
+
+    def _greet(self, hello: wire.Hello) -> None:
+        if len(hello.worker_id) > WORKER_CHARS_MAX:
+            raise GrpcError(INVALID_ARGUMENT, f"worker_id must not have more than {WORKER_CHARS_MAX} characters")
+        caller = self._hello(hello.token)
+        self._worker = hello.worker_id or caller.subject
+        self._deliveries = Deliveries(caller.tenant, self._worker)
+        self._readys = Readys(
+            self.world, caller, self._worker, self._offer, self._deliver, self._give_back, self._progress
+        )
+        ack = wire.HelloAck(worker_id=self._worker, tenant_id=caller.tenant)
+        self._send([wire.ServerEvent(hello_ack=ack).SerializeToString()])
+
+    def _refuse(self, message: str) -> None:
+        error = wire.ServerError(code=INVALID_ARGUMENT_NAME, message=message)
+        self._send([wire.ServerEvent(error=error).SerializeToString()])
+
+    # Which lease an event means.
+
+    def _owner(self) -> Caller:
+        assert self._caller is not None
+        return self._caller
+
+    def _lease(self, text: str, lease_id: str) -> tuple[bytes, int | None]:
+        """The task that an event names, and the number of the lease that it means; None where that is not known."""
+        lease = self._leases.find(text)
+        if lease is None:
+            task_id = parse_id(text) or NO_TASK
+            # An id in capital letters is the same one.
+            lease = self._leases.find(id_text(task_id))
+        else:
+            task_id = lease.task_id
+        if lease_id:
+            return task_id, lease_number(lease_id, task_id)
+        return task_id, None if lease is None else lease.number
+
+    def _check_scope(self, scope: str) -> None:
+        if scope not in self._owner().scopes:
+            raise Problem(PERMISSION_DENIED, f"the token lacks the scope {scope}")
+
+    # Results.
+
+    def _result(self, result: wire.Result) -> None:
+        """Collect one result for the next operation."""
+        text = result.task_id
+        try:
+            item, number = self._finish_of(result, text)
+            self._results.append(item)
+            self._meant.append((text, number))
+        except Problem as problem:
+            self._results.append(problem)
+            self._meant.append((text, None))
+
+    def _finish_of(self, result: wire.Result, text: str) -> tuple[Finish, int | None]:
+        caller = self._owner()
+        if "codeq:result" not in caller.scopes:
+            self._check_scope("codeq:result")
+        task_id, number = self._lease(text, result.lease_id)
+        item = Finish(
+            caller.tenant,
+            _never,
+            task_id,
+            caller.subject,
+            self._worker,
+            number,
+            completed(result.status),
+            result_text(result.result_json, self.world.settings.payload_bytes_max),
+            result.error and words(result.error, "error"),
+            b"",
+        )
+        return item, number
+
+    def _flush_results(self) -> None:
+        if self._results:
+            self._finish_all(self._results_done)
+
+    def _result_batch(self, results: Sequence[wire.Result]) -> None:
+        if not results:
+            self._send([_acks_message((), ())])
+        for start in range(0, len(results), BATCH_ITEMS_MAX):
+            for result in results[start : start + BATCH_ITEMS_MAX]:
+                self._result(result)
+            self._finish_all(self._batch_done)
+
+    def _finish_all(self, done: Callable[[list[tuple[str, int | None]], Any], None]) -> None:
+        meant, results = self._meant, self._results
+        self._meant, self._results, self._bytes = [], [], 0
+        self._ask(FinishBatch(self._owner().tenant, partial(done, meant), results))
+
+    def _results_done(self, meant: list[tuple[str, int | None]], outcome: list[Record | Problem] | Problem) -> None:
+        outcomes = outcomes_of(outcome, len(meant))
+        messages = []
+        ack, serialize = _single_ack, _single.SerializeToString
+        for (text, _), finished in zip(meant, outcomes, strict=True):
+            ack.Clear()
+            ack.task_id = text[:ECHO_CHARS_MAX]
+            if isinstance(finished, Problem):
+                ack.error_message = error_text(finished)
+            else:
+                ack.ok = True
+            messages.append(serialize())
+        self._finished(meant, outcomes, messages)
+
+    def _batch_done(self, meant: list[tuple[str, int | None]], outcome: list[Record | Problem] | Problem) -> None:
+        outcomes = outcomes_of(outcome, len(meant))
+        self._finished(meant, outcomes, [_acks_message(meant, outcomes)])
+
+    def _finished(
+        self, meant: list[tuple[str, int | None]], outcomes: Sequence[Record | Problem], messages: list[bytes]
+    ) -> None:
+        settled = self._leases.settled
+        for (text, number), finished in zip(meant, outcomes, strict=True):
+            if not isinstance(finished, Problem) or finished.code in _LEASE_OVER:
+                settled(text, number)
+        self._send(messages)
+        self._answered()
+
+    # Heartbeat, nack, abandon.
+
+    def _heartbeat(self, event: wire.Heartbeat) -> None:
+        text = event.task_id
+        try:
+            self._check_scope("codeq:heartbeat")
+            extend_ms = seconds_ms(event.extend_seconds, 1, LEASE_SECONDS_MAX, LEASE_SECONDS, "extend_seconds")
+        except Problem as problem:
+            self._acknowledge("heartbeat_ack", text, problem)
+            return
+        task_id, number = self._lease(text, event.lease_id)
+        caller = self._owner()
+        sink = partial(self._extended, text, number)
+        self._ask(Heartbeat(caller.tenant, sink, task_id, caller.subject, self._worker, number, extend_ms))
+
+    def _nack(self, event: wire.Nack) -> None:
+        text = event.task_id
+        try:
+            self._check_scope("codeq:nack")
+            delay_ms = seconds_ms(event.delay_seconds, 0, DELAY_SECONDS_MAX, 0, "delay_seconds") or None
+            reason = words(event.reason, "reason")
+        except Problem as problem:
+            self._acknowledge("nack_ack", text, problem)
+            return
+        task_id, number = self._lease(text, event.lease_id)
+        caller = self._owner()
+        sink = partial(self._returned, "nack_ack", text, number)
+        self._ask(Nack(caller.tenant, sink, task_id, caller.subject, self._worker, number, delay_ms, reason))
+
+    def _abandon(self, event: wire.Abandon) -> None:
+        text = event.task_id
+        try:
+            self._check_scope("codeq:abandon")
+        except Problem as problem:
+            self._acknowledge("abandon_ack", text, problem)
+            return
+        task_id, number = self._lease(text, event.lease_id)
+        caller = self._owner()
+        sink = partial(self._returned, "abandon_ack", text, number)
+        self._ask(Abandon(caller.tenant, sink, task_id, caller.subject, self._worker, number))
+
+    def _extended(self, text: str, number: int | None, outcome: Extended | Problem) -> None:
+        if isinstance(outcome, Problem) and outcome.code in _LEASE_OVER:
+            self._leases.settled(text, number)
+        self._acknowledge("heartbeat_ack", text, outcome)
+        self._answered()
+
+    def _returned(self, ack: str, text: str, number: int | None, outcome: Returned | Problem) -> None:
+        if not isinstance(outcome, Problem) or outcome.code in _LEASE_OVER:
+            self._leases.settled(text, number)
+        self._acknowledge(ack, text, outcome)
+        self._answered()
+
+    def _acknowledge(self, name: str, text: str, outcome: Extended | Returned | Problem) -> None:
+        event = wire.ServerEvent()
+        ack = getattr(event, name)
+        ack.task_id = text[:ECHO_CHARS_MAX]
+        if isinstance(outcome, Problem):
+            ack.error_message = error_text(outcome)
+        else:
+            ack.ok = True
+            if name == "nack_ack" and isinstance(outcome, Returned):
+                # In whole seconds, rounded up: the delay is over then.
+                ack.applied_delay_seconds = -(-outcome.delay_ms // 1000)
+                ack.dlq = outcome.dead
+        self._send([event.SerializeToString()])
+
+    # Tasks.
+
+    def _deliver(self, kind: Kind, tasks: Sequence[Task]) -> None:
+        call = self.call
+        if call.closed:
+            self._give_back(tasks)
+            return
+        delivered: Delivered = []
+        if kind.single:
+            messages = self._deliveries.one_by_one(tasks, delivered)
+        else:
+            messages = self._deliveries.batches(tasks, kind.count, delivered)
+        received = self._leases.received
+        for text, lease in delivered:
+            received(text, lease)
+        first = self.sent
+        self._send(messages)
+        if call.unsent:
+            self._outbox.add(first, kind.count, delivered, self.sent - call.unsent)
+
+    def _send(self, messages: Sequence[bytes]) -> None:
+        super()._send(messages)
+        if self.call.unsent > UNSENT_MAX and self._caller is not None:
+            self._readys.pause()
+
+    def _give_back(self, tasks: Sequence[Task]) -> None:
+        """The worker has never seen these."""
+        for task in tasks:
+            self._return(Lease(task.id, task.state.lease_number), undelivered=True)
+
+    def _return(self, lease: Lease, *, undelivered: bool) -> None:
+        caller = self._owner()
+        sink = self._given_back
+        task_id, number = lease
+        self._ask(
+            Abandon(caller.tenant, sink, task_id, caller.subject, self._worker, number, undelivered=undelivered)
+        )
+
+    def _given_back(self, _outcome: Returned | Problem) -> None:
+        """A lease that could not be given back ends by itself."""
+        self._answered()
+
+    # Ways to an end.
+
+    def room(self) -> None:
+        """The send queue is empty again."""
+        if self._caller is not None and self._closing is None and self._winding is None:
+            self._readys.resume()
+
+    def half_closed(self) -> None:
+        """END_STREAM: no more tasks; what was delivered and is not settled goes back."""
+        self._abandons = True
+        self._close(self._winding or End(OK))
+
+    def gone(self) -> None:
+        """Leases are left to expire, except those of tasks that never left this node."""
+        if self._caller is not None:
+            self._closing = GONE
+            self._readys.shut()
+            for text, lease in self._outbox.unsent(self.sent - self.call.unsent):
+                if self._leases.held.get(text) == lease:
+                    self._return(lease, undelivered=True)
+        super().gone()
+
+    def _close(self, end: End) -> None:
+        if self._closing is None and self._caller is not None:
+            self._readys.shut()
+        super()._close(end)
+
+    def _wind_down(self, end: End) -> None:
+        """No more tasks; then wait for the leases of this stream, but not for ever."""
+        if self._winding is not None or self._closing is not None:
+            return
+        if self._caller is None:
+            self._close(end)
+            return
+        self._winding = end
+        self._readys.shut()
+        self._stop_wait = self.world.later(self.world.settings.settle_seconds, partial(self._close, end))
+        self._progress()
+
+    def _answered(self) -> None:
+        self._owed -= 1
+        self._progress()
+
+    def _progress(self) -> None:
+        """Something that an end may wait for has happened."""
+        if self._closing is not None:
+            self._settle()
+        elif self._winding is not None and not (self._owed or self._leases.held or self._readys.under_way):
+            self._close(self._winding)
+
+    def _settle(self) -> None:
+        if self._owed or (self._caller is not None and self._readys.under_way):
+            return
+        if self._abandons and self._leases.held:
+            held, self._leases = self._leases.held, Leases()
+            for lease in held.values():
+                self._return(lease, undelivered=False)
+            return
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._stop_wait is not None:
+            self._stop_wait()
+            self._stop_wait = None
+        super()._finish()
+
+
+def _acks_message(meant: Sequence[tuple[str, int | None]], outcomes: Sequence[Record | Problem]) -> bytes:
+    event = wire.ServerEvent()
+    event.result_ack_batch.SetInParent()
+    add = event.result_ack_batch.acks.add
+    for (text, _), finished in zip(meant, outcomes, strict=True):
+        if isinstance(finished, Problem):
+            add(task_id=text[:ECHO_CHARS_MAX], error_message=error_text(finished))
+        else:
+            add(task_id=text[:ECHO_CHARS_MAX], ok=True)
+    return event.SerializeToString()
+
+
+def _never(_outcome: Record | Problem) -> None:
+    raise AssertionError("an item of a batch is answered with its batch")
