@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
@@ -22,6 +22,7 @@ from appliance import log as logs
 from appliance.api.app import Api
 from appliance.api.canonical import same_json
 from appliance.api.context import ApiSettings
+from appliance.api.streams.app import Streams, StreamSettings
 from appliance.auth.keys import BadKeyError
 from appliance.auth.service import Authenticator
 from appliance.cli import status
@@ -48,6 +49,9 @@ GC_THRESHOLDS = (50_000, 50, 1_000_000)
 
 IDLE_COLLECT_SECONDS = 60.0
 """At most this often an idle node collects everything."""
+
+DRAIN_SETTLE_SHARE = 2 / 3
+"""Of the time to drain: how long a stream waits for its leases, so that its status still leaves in time."""
 
 HOUSEKEEPING_SECONDS = 0.02
 CERTIFICATE_LOOK_SECONDS = 5.0
@@ -91,6 +95,19 @@ class Node:
         self._listener = Listener(
             loop=loop, handler=self._api.handle, limits=_limits(settings), observer=self.metrics, tls=self._tls
         )
+        self._listener.hub.open_call = Streams(
+            self.driver.scheduler,
+            keys,
+            StreamSettings(
+                payload_bytes_max=settings.tasks.payload_bytes_max,
+                max_attempts=settings.tasks.max_attempts,
+                settle_seconds=settings.drain_seconds * DRAIN_SETTLE_SHARE,
+            ),
+            clock=self.driver.now_ms,
+            epoch_seconds=time.time,
+            later=self._later,
+            rng=Random(int.from_bytes(os.urandom(16), "big")),
+        ).open_call
         self.metrics.sources = self._sources()
 
     async def run(self) -> int:
@@ -118,6 +135,9 @@ class Node:
         self.driver.stop()
         log.info("stopped", extra={"exitStatus": self._exit_status})
         return self._exit_status
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+        return self._loop.call_later(seconds, call).cancel
 
     def _fatal(self, error: StoreError) -> None:
         log.critical("the node stops: %s", error)

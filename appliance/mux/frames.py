@@ -88,14 +88,19 @@ class FrameWalker:
         "_buffer",
         "_frame_limit_bytes",
         "_lane",
+        "_over",
         "_preface_read",
         "partial_data",
     )
 
-    def __init__(self, abuse: Abuse, frame_limit_bytes: int, lane: Container[int] = ()) -> None:
-        """`lane` holds the streams whose plain DATA, neither padded nor the last, the connection handles itself."""
+    def __init__(
+        self, abuse: Abuse, frame_limit_bytes: int, lane: Container[int] = (), over: Container[int] = ()
+    ) -> None:
+        """`lane` holds the streams whose plain DATA, neither padded nor the last, the connection handles itself;
+        `over` those that we ended before the peer did, whose DATA on its way it handles too."""
         self._abuse = abuse
         self._lane = lane
+        self._over = over
         self._frame_limit_bytes = frame_limit_bytes
         self._buffer = b""
         self._preface_read = False
@@ -144,7 +149,10 @@ class FrameWalker:
             elif self._is_own(kind, size, stream_id):
                 if run < at:
                     yield Frame(CODEC, 0, 0, data[run:at])
-                self._count_own(kind, flags, now)
+                if kind == DATA:
+                    self._count(kind, flags, stream_id, data, start, size, now)
+                else:
+                    self._count_own(kind, flags, now)
                 yield Frame(kind, flags, stream_id, data[start:after])
                 run = after
             else:
@@ -157,6 +165,8 @@ class FrameWalker:
     def _is_own(self, kind: int, size: int, stream_id: int) -> bool:
         if self._block_stream_id:
             return False
+        if kind == DATA:
+            return stream_id in self._over
         if kind in _OWN_SIZES:
             return size == _OWN_SIZES[kind] and (kind == WINDOW_UPDATE or (stream_id == 0) == (kind == PING))
         return kind > LAST_KNOWN_TYPE or (kind == GOAWAY and stream_id == 0 and size >= 8)

@@ -17,6 +17,7 @@ CANCELLED: Final = 1
 UNKNOWN: Final = 2
 INVALID_ARGUMENT: Final = 3
 DEADLINE_EXCEEDED: Final = 4
+NOT_FOUND: Final = 5
 PERMISSION_DENIED: Final = 7
 RESOURCE_EXHAUSTED: Final = 8
 FAILED_PRECONDITION: Final = 9
@@ -43,10 +44,11 @@ class GrpcError(Exception):
 class MessageReader:
     """Turns DATA payloads of one stream into messages.
 
-    `encoding` is the stream's `grpc-encoding`. After a GrpcError nothing more may be fed.
+    `encoding` is the stream's `grpc-encoding`. What is wrong stands in `error`, and the messages in front of it still
+    count: what happens does not depend on how the bytes are cut. After it nothing more may be fed.
     """
 
-    __slots__ = ("_gzip", "_message_bytes_max", "_partial")
+    __slots__ = ("_gzip", "_message_bytes_max", "_partial", "error")
 
     def __init__(self, encoding: bytes, message_bytes_max: int) -> None:
         """Raises GrpcError UNIMPLEMENTED for an encoding that is not ours."""
@@ -55,6 +57,7 @@ class MessageReader:
         self._gzip = encoding == b"gzip"
         self._message_bytes_max = message_bytes_max
         self._partial = bytearray()
+        self.error: GrpcError | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -62,15 +65,23 @@ class MessageReader:
         return len(self._partial)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes, in order. Raises GrpcError."""
+        """The messages that `data` completes, in order."""
+        messages: list[bytes] = []
+        try:
+            self._feed(data, messages)
+        except GrpcError as error:
+            self._partial.clear()
+            self.error = error
+        return messages
+
+    def _feed(self, data: bytes, messages: list[bytes]) -> None:
         if self._partial:
             self._partial += data
             size = self._size(self._partial, 0)
             if size < 0 or len(self._partial) < PREFIX_BYTES + size:
-                return []
+                return
             data = bytes(self._partial)
             self._partial.clear()
-        messages = []
         at, end = 0, len(data)
         while (size := self._size(data, at)) >= 0:
             stop = at + PREFIX_BYTES + size
@@ -81,12 +92,6 @@ class MessageReader:
             at = stop
         if at < end:
             self._partial += data[at:]
-        return messages
-
-    def end(self) -> None:
-        """No more bytes come. Raises GrpcError where a message was cut off."""
-        if self._partial:
-            raise GrpcError(INTERNAL, "the stream ended within a message")
 
     def _size(self, data: bytes | bytearray, at: int) -> int:
         """The size on the prefix at this place, -1 where it is not complete; refuses before anything is kept."""

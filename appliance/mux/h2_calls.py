@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import h2.connection
+import h2.exceptions
 
 from appliance.mux import frames, grpc_framing
 from appliance.mux.grpc_call import UNSENT_MAX, Session
@@ -28,15 +29,16 @@ MESSAGE_BYTES_MAX: Final = 4 << 20
 WINDOW_BYTES: Final = 256 << 10
 """What a peer may have under way on one call: two turns of the loop at the throughput of one core."""
 
-CONTENT_TYPE: Final = b"application/grpc"
+PATH_SHOWN_MAX: Final = 200
+"""Characters of an unknown path that are told back: trailers must fit what the peer accepts as headers."""
 
-
+_CONTENT_TYPES: Final = (b"application/grpc", b"application/grpc+", b"application/grpc;")
 _OPEN: Final = 0
 _ENDING: Final = 1
 _CLOSED: Final = 2
 _HEADERS: Final = [
     (b":status", b"200"),
-    (b"content-type", CONTENT_TYPE),
+    (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", grpc_framing.ACCEPTED_ENCODINGS),
 ]
 
@@ -56,6 +58,14 @@ class Owner(Protocol):
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Reset a stream that the codec knows; its call is dropped on the way."""
 
+    def end_early(self, stream_id: int) -> None:
+        """Reset an answered stream whose peer may still be sending, without blame."""
+
+
+def is_grpc(content_type: bytes) -> bool:
+    """Whether this media type is gRPC's own; gRPC-Web is another protocol."""
+    return content_type == _CONTENT_TYPES[0] or content_type.startswith(_CONTENT_TYPES[1:])
+
 
 class GrpcCall:
     """One call; see `grpc_call.Call` for what it is to its session."""
@@ -71,6 +81,7 @@ class GrpcCall:
         "half_closed",
         "headers",
         "id",
+        "partial_since",
         "passed_unsent_max",
         "path",
         "peer",
@@ -94,6 +105,7 @@ class GrpcCall:
         self.session: Session | None = None
         self.reader: MessageReader | None = None
         self.deadline = 0.0
+        self.partial_since = 0.0
         self.state = _OPEN
         self.half_closed = False
         self.unsent = 0
@@ -114,8 +126,6 @@ class GrpcCall:
         """Queue messages; they leave at the end of this turn."""
         if self.state != _OPEN or not messages:
             return
-        if not self._headers_sent:
-            self._send_headers()
         parts = self._parts
         for message in messages:
             parts.append(b"\0" + len(message).to_bytes(4))
@@ -153,7 +163,10 @@ class GrpcCall:
         return not self._holds and self.unsent <= UNSENT_MAX and not self.half_closed
 
     def take_parts(self) -> bytes:
-        """What is queued, framed, as one piece."""
+        """What is queued, framed, as one piece. Before the first the answer's headers are sent."""
+        if self._parts and not self._headers_sent:
+            self._headers_sent = True
+            self._calls.send_headers(self.id, _HEADERS)
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -164,29 +177,42 @@ class GrpcCall:
         ending = self._ending
         return ending if self._headers_sent else [*_HEADERS, *ending]
 
-    def _send_headers(self) -> None:
-        self._headers_sent = True
-        self._calls.send_headers(self.id, _HEADERS)
-
 
 class Calls:
-    """The calls of one connection, by stream id."""
+    """The calls of one connection, by stream id. `lane`: those whose plain DATA the codec need not see.
 
-    __slots__ = ("_by_id", "_codec", "_hub", "_owner", "_send_side", "_sending", "_ungranted_bytes")
+    Invariant: `held_bytes` is the sum of their incomplete messages, and the same amount is taken in the memory account.
+    """
+
+    __slots__ = (
+        "_by_id",
+        "_codec",
+        "_draining",
+        "_hub",
+        "_owner",
+        "_send_side",
+        "_sending",
+        "_ungranted_bytes",
+        "held_bytes",
+        "lane",
+    )
 
     def __init__(self, hub: Hub, owner: Owner, codec: h2.connection.H2Connection, send_side: SendSide) -> None:
         self._hub = hub
         self._owner = owner
         self._codec = codec
         self._send_side = send_side
+        self.lane: set[int] = set()
+        self.held_bytes = 0
         self._by_id: dict[int, GrpcCall] = {}
         self._sending: dict[GrpcCall, None] = {}
         self._ungranted_bytes = 0
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __contains__(self, stream_id: object) -> bool:
+    def __contains__(self, stream_id: int) -> bool:
         return stream_id in self._by_id
 
     # From the peer.
@@ -197,34 +223,58 @@ class Calls:
         call = GrpcCall(self, stream_id, head, peer, request_id, cost_bytes)
         self._by_id[stream_id] = call
         self._send_side.open(stream_id)
-        try:
-            timeout = head.headers.get(b"grpc-timeout")
-            if timeout is not None:
-                seconds = grpc_framing.parse_timeout_seconds(timeout)
-                if seconds <= 0:
-                    raise GrpcError(grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
-                call.deadline = now + seconds
-            call.reader = MessageReader(head.headers.get(b"grpc-encoding", b""), MESSAGE_BYTES_MAX)
-            open_call = self._hub.open_call
-            call.session = open_call(call) if open_call is not None and head.method == "POST" else None
-            if call.session is None and not call.closed:
-                raise GrpcError(grpc_framing.UNIMPLEMENTED, f"no such method: {head.path}")
-        except GrpcError as error:
-            call.end(error.status, error.message)
+        self._guarded(call, self._begin, call, head, now)
+        if call.state != _OPEN:
             return
-        self._grant_stream(stream_id, WINDOW_BYTES - self._hub.limits.h2_stream_window_bytes)
+        if head.length is None:
+            # The codec holds a declared length against the DATA that it has seen, so it has to see all of it.
+            self.lane.add(stream_id)
+        granted = WINDOW_BYTES - self._hub.limits.h2_stream_window_bytes
+        if granted > 0:
+            self._grant_stream(stream_id, granted)
+        if self._draining and call.session is not None:
+            self._guarded(call, call.session.drain)
+
+    def _begin(self, call: GrpcCall, head: Head2, now: float) -> None:
+        if self._hub.memory.full:
+            self._hub.observer.refused("memory")
+            raise GrpcError(grpc_framing.UNAVAILABLE, "the node's buffers are full")
+        timeout = head.headers.get(b"grpc-timeout")
+        if timeout is not None:
+            seconds = grpc_framing.parse_timeout_seconds(timeout)
+            if seconds <= 0:
+                raise GrpcError(grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
+            call.deadline = now + seconds
+        call.reader = MessageReader(head.headers.get(b"grpc-encoding", b""), MESSAGE_BYTES_MAX)
+        open_call = self._hub.open_call
+        call.session = open_call(call) if open_call is not None and head.method == "POST" else None
+        if call.session is None:
+            call.end(grpc_framing.UNIMPLEMENTED, f"no such method: {head.path[:PATH_SHOWN_MAX]}")
 
     def lane_data(self, stream_id: int, payload: bytes) -> None:
-        """A plain DATA frame of an open call, which the codec never sees."""
+        """A DATA frame that the codec never sees: of an open call, or of a stream that we ended already."""
         size = len(payload)
         self._ungranted_bytes += size
-        if self._ungranted_bytes * 2 >= self._hub.limits.h2_connection_window_bytes:
+        # A quarter: the codec's share of the traffic is returned at half, and together they must leave a window.
+        if self._ungranted_bytes * 4 >= self._hub.limits.h2_connection_window_bytes:
             self._grant_stream(0, self._ungranted_bytes)
             self._ungranted_bytes = 0
-        self.data(stream_id, payload, size)
+        if stream_id in self._by_id:
+            self._content(stream_id, payload, size)
 
-    def data(self, stream_id: int, payload: bytes, flow_controlled_bytes: int) -> None:
-        """Content of a call; the connection's window is accounted for by the caller."""
+    def codec_data(self, stream_id: int, payload: bytes, flow_controlled_bytes: int) -> None:
+        """A DATA frame that came through the codec, which has to believe in the window that we grant by ourselves."""
+        if flow_controlled_bytes:
+            self._owner.collect()
+            try:
+                self._codec.increment_flow_control_window(flow_controlled_bytes, stream_id)
+            except (h2.exceptions.ProtocolError, KeyError) as error:
+                # It has just reset the stream itself, and its event is yet to come.
+                log.debug("stream %d can not be granted more: %s", stream_id, error)
+            self._codec.clear_outbound_data_buffer()
+        self._content(stream_id, payload, flow_controlled_bytes)
+
+    def _content(self, stream_id: int, payload: bytes, flow_controlled_bytes: int) -> None:
         call = self._by_id[stream_id]
         call.ungranted_bytes += flow_controlled_bytes
         if call.ungranted_bytes > max(WINDOW_BYTES, DEFAULT_WINDOW_BYTES):
@@ -234,44 +284,41 @@ class Calls:
         if call.state != _OPEN or reader is None or session is None:
             return
         before = reader.held_bytes
-        try:
-            messages = reader.feed(payload)
-        except GrpcError as error:
-            self._account(reader, before)
-            session.gone()
-            call.end(error.status, error.message)
-            return
-        self._account(reader, before)
-        if self._hub.memory.exhausted and reader.held_bytes:
-            session.gone()
-            call.end(grpc_framing.RESOURCE_EXHAUSTED, "the node's buffers are full")
-            return
+        messages = reader.feed(payload)
+        held = reader.held_bytes
+        if held != before:
+            self._held(held - before)
         if messages:
+            call.partial_since = 0.0
             self._guarded(call, session.receive, messages)
-        self.grant(call)
+        if reader.error is not None:
+            self._fail(call, reader.error.status, reader.error.message)
+        elif held and self._hub.memory.exhausted:
+            self._hub.observer.refused("memory")
+            self._fail(call, grpc_framing.RESOURCE_EXHAUSTED, "the node's buffers are full")
+        else:
+            self.grant(call)
 
     def half_closed(self, stream_id: int) -> None:
         """END_STREAM: the peer sends no more."""
         call = self._by_id[stream_id]
         call.half_closed = True
-        if call.state != _OPEN or call.reader is None or call.session is None:
+        self.lane.discard(stream_id)
+        if call.state != _OPEN or call.session is None:
             return
-        try:
-            call.reader.end()
-        except GrpcError as error:
-            call.session.gone()
-            call.end(error.status, error.message)
-            return
-        self._guarded(call, call.session.half_closed)
+        if call.reader is not None and call.reader.held_bytes:
+            self._fail(call, grpc_framing.INTERNAL, "the stream ended within a message")
+        else:
+            self._guarded(call, call.session.half_closed)
 
     def gone(self, stream_id: int) -> None:
         """The stream was reset, or the connection is lost."""
         call = self._by_id.get(stream_id)
         if call is not None:
-            was_open = call.state == _OPEN
+            session = call.session if call.state == _OPEN else None
             self._forget(call)
-            if was_open and call.session is not None:
-                self._guarded(call, call.session.gone)
+            if session is not None:
+                self._guarded(call, session.gone)
 
     def all_gone(self) -> None:
         """The connection is lost."""
@@ -325,9 +372,17 @@ class Calls:
 
     def grant(self, call: GrpcCall) -> None:
         """Open the peer's window again when half of it is used, unless this call is to wait."""
-        if call.ungranted_bytes * 2 >= WINDOW_BYTES and call.state == _OPEN and call.may_be_granted:
+        if call.ungranted_bytes * 2 >= WINDOW_BYTES and call.state == _OPEN and self._may_be_granted(call):
             self._grant_stream(call.id, call.ungranted_bytes)
             call.ungranted_bytes = 0
+
+    def _may_be_granted(self, call: GrpcCall) -> bool:
+        """While incomplete messages take too much, only the oldest of them may go on, so that one can always end."""
+        if not call.may_be_granted:
+            return False
+        if self.held_bytes <= self._hub.limits.h2_upload_bytes or not _held_by(call):
+            return True
+        return call is next(each for each in self._by_id.values() if _held_by(each))
 
     def _grant_stream(self, stream_id: int, count: int) -> None:
         self._owner.emit(frames.frame_header(frames.WINDOW_UPDATE, 0, stream_id, 4) + count.to_bytes(4))
@@ -336,23 +391,40 @@ class Calls:
     def _finish(self, call: GrpcCall, ending: list[tuple[bytes, bytes]]) -> None:
         self._codec.send_headers(call.id, ending, end_stream=True)
         if not call.half_closed:
-            # The status came before the end of the request: the rest is not wanted (RFC 9113 8.1).
-            self._codec.reset_stream(call.id, frames.NO_ERROR)
+            self._owner.end_early(call.id)
         self._owner.collect()
         self._forget(call)
 
     # Time.
 
     def check(self, now: float) -> None:
-        """End the calls whose deadline has passed."""
+        """End the calls whose deadline has passed, or whose message does not come to its end."""
         for call in list(self._by_id.values()):
-            if call.deadline and now >= call.deadline and call.state == _OPEN:
-                if call.session is not None:
-                    self._guarded(call, call.session.gone)
-                call.end(grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
+            if call.state != _OPEN:
+                continue
+            if call.deadline and now >= call.deadline:
+                self._fail(call, grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
+            elif _held_by(call):
+                self._check_partial(call, now)
+
+    def _check_partial(self, call: GrpcCall, now: float) -> None:
+        if not call.partial_since or not self._may_be_granted(call):
+            call.partial_since = now  # it has only begun, or waits for a window that we keep shut
+        limits = self._hub.limits
+        if now - call.partial_since > limits.body_seconds + _held_by(call) / limits.body_bytes_per_second:
+            self._hub.observer.refused("body-timeout")
+            self._fail(call, grpc_framing.RESOURCE_EXHAUSTED, "the message came too slowly")
+
+    def restart_clock(self) -> None:
+        """The peer was kept from sending by no fault of its own."""
+        for call in self._by_id.values():
+            call.partial_since = 0.0
 
     def drain(self) -> None:
-        """The connection is about to go."""
+        """The node is about to go: every session hears of it once, also those that are opened until then."""
+        if self._draining:
+            return
+        self._draining = True
         for call in list(self._by_id.values()):
             if call.state == _OPEN and call.session is not None:
                 self._guarded(call, call.session.drain)
@@ -362,23 +434,50 @@ class Calls:
     def _forget(self, call: GrpcCall) -> None:
         call.state = _CLOSED
         del self._by_id[call.id]
+        self.lane.discard(call.id)
         self._sending.pop(call, None)
         self._send_side.close(call.id)
-        if call.reader is not None:
-            self._hub.memory.give(call.reader.held_bytes)
+        self._drop_reader(call)
+        call.session = None
         self._hub.memory.give(call.cost_bytes)
 
-    def _account(self, reader: MessageReader, before: int) -> None:
-        change = reader.held_bytes - before
+    def _drop_reader(self, call: GrpcCall) -> None:
+        held = _held_by(call)
+        call.reader = None
+        if held:
+            self._held(-held)
+
+    def _held(self, change: int) -> None:
+        was_above = self.held_bytes > self._hub.limits.h2_upload_bytes
+        self.held_bytes += change
         if change > 0:
             self._hub.memory.take(change)
-        elif change:
-            self._hub.memory.give(-change)
+            return
+        self._hub.memory.give(-change)
+        if was_above:
+            for call in self._by_id.values():
+                self.grant(call)
 
     def _guarded(self, call: GrpcCall, act: Callable[..., None], *args: object) -> None:
         """One call's bug must not end the others."""
         try:
             act(*args)
+        except GrpcError as error:
+            self._fail(call, error.status, error.message)
         except Exception:
             log.exception("call %s: %s failed", call.request_id, call.path)
-            call.end(grpc_framing.INTERNAL, "internal error")
+            self._fail(call, grpc_framing.INTERNAL, "internal error")
+
+    def _fail(self, call: GrpcCall, status: int, message: str) -> None:
+        """End a call in its session's stead; the session hears that it is gone."""
+        if call.state != _OPEN:
+            return
+        call.end(status, message)
+        self._drop_reader(call)
+        if call.session is not None:
+            self._guarded(call, call.session.gone)
+
+
+def _held_by(call: GrpcCall) -> int:
+    """Bytes of a call's incomplete message."""
+    return call.reader.held_bytes if call.reader is not None else 0

@@ -19,7 +19,7 @@ from appliance.mux import frames
 from appliance.mux.exchange import Channel, Request, Response, problem_response
 from appliance.mux.frames import FrameWalker, Http2Error
 from appliance.mux.h2_abuse import Abuse, CalmDownError
-from appliance.mux.h2_calls import CONTENT_TYPE, Calls
+from appliance.mux.h2_calls import Calls, is_grpc
 from appliance.mux.h2_codec import make_codec
 from appliance.mux.h2_request import head_bytes, parse_fields
 from appliance.mux.h2_send import Outgoing, SendSide, WindowOverflowError
@@ -35,6 +35,8 @@ SEND_BUDGET_BYTES: Final = 256 * 1024
 DEBUG_LIMIT_BYTES: Final = 200
 """Of the reason sent with GOAWAY."""
 HIGHEST_STREAM_ID: Final = 2**31 - 1
+OVER_MAX: Final = 1_000
+"""Streams that we ended before their peer did, the latest of them: what is still on its way to them is no abuse."""
 KEEPALIVE_PAYLOAD: Final = b"keepaliv"
 """Recognisable in a capture; its answer is not told from any other byte received."""
 
@@ -69,7 +71,8 @@ class Http2:
         self._out.append(preamble)
         self._uploads = Uploads(self._codec, hub.limits, self._streams)
         self._calls = Calls(hub, self, self._codec, self._send_side)
-        self._walker = FrameWalker(self._abuse, hub.limits.h2_frame_bytes, self._calls)
+        self._over: dict[int, None] = {}
+        self._walker = FrameWalker(self._abuse, hub.limits.h2_frame_bytes, self._calls.lane, self._over)
 
     # What the shell asks.
 
@@ -86,7 +89,7 @@ class Http2:
     @property
     def mid_request(self) -> bool:
         """Reading on is what frees memory: a body wants to end, or an answer waits for a window update."""
-        return self._uploads.buffered_bytes > 0 or self._send_side.queued_bytes > 0
+        return self._uploads.buffered_bytes > 0 or self._calls.held_bytes > 0 or self._send_side.queued_bytes > 0
 
     @property
     def full(self) -> bool:
@@ -148,7 +151,7 @@ class Http2:
         elif kind == frames.GOAWAY:
             # The codec would refuse to answer what is open; the peer only says that it opens no more.
             self._refuse_above = min(self._refuse_above, self._highest_stream_id)
-            self.drain(self._time)
+            self._begin_drain(self._time)
 
     def _feed(self, data: bytes) -> None:
         """Gives whole frames to the codec and acts on what they mean."""
@@ -245,7 +248,7 @@ class Http2:
     def _data_received(self, stream_id: int, data: bytes, flow_controlled_bytes: int, ended: bool) -> None:
         self._uploads.connection_received(flow_controlled_bytes)
         if stream_id in self._calls:
-            self._calls.data(stream_id, data, flow_controlled_bytes)
+            self._calls.codec_data(stream_id, data, flow_controlled_bytes)
             return
         stream = self._streams.get(stream_id)
         if stream is None or stream.responded or stream.ended:
@@ -393,9 +396,7 @@ class Http2:
 
     def _finished(self, stream: Stream) -> None:
         if not stream.ended:
-            # The answer came before the end of the request: the rest is not wanted (RFC 9113 8.1).
-            self._codec.reset_stream(stream.id, frames.NO_ERROR)
-            self.collect()
+            self.end_early(stream.id)
         self._forget(stream)
 
     def _refuse(self, stream: Stream, refusal: RefusedError) -> None:
@@ -431,12 +432,18 @@ class Http2:
 
     def _reset(self, stream_id: int, code: int) -> None:
         """Resets a stream that the codec knows, and forgets it."""
+        self._reset_codec(stream_id, code)
+        self._drop(stream_id)
+
+    def _reset_codec(self, stream_id: int, code: int) -> None:
         try:
             self._codec.reset_stream(stream_id, code)
         except h2.exceptions.ProtocolError as error:
             log.debug("stream %d was gone before its reset: %s", stream_id, error)
         self.collect()
-        self._drop(stream_id)
+        self._over[stream_id] = None
+        if len(self._over) > OVER_MAX:
+            del self._over[next(iter(self._over))]
 
     def _reset_for_peer(self, stream_id: int, code: int) -> None:
         self._hub.observer.refused("h2-malformed")
@@ -456,6 +463,10 @@ class Http2:
     def reset_stream(self, stream_id: int, code: int) -> None:
         """For the calls: reset one because of its peer."""
         self._reset_for_peer(stream_id, code)
+
+    def end_early(self, stream_id: int) -> None:
+        """The answer came before the end of the request: the rest is not wanted (RFC 9113 8.1)."""
+        self._reset_codec(stream_id, frames.NO_ERROR)
 
     def collect(self) -> None:
         """Queue what the codec has to send."""
@@ -497,6 +508,7 @@ class Http2:
         self._send_side.restart_clock(now)
         if self._partial_since:
             self._partial_since = now
+        self._calls.restart_clock()
         for stream in self._streams.values():
             stream.began_at = max(stream.began_at, now)
 
@@ -552,10 +564,14 @@ class Http2:
     def drain(self, now: float) -> None:
         """Announces the end: first with the highest id, so that no request under way is lost, then, after the notice,
         with the last stream that will be served."""
-        if self._drain_at or self.closing:
+        if not self.closing:
+            self._calls.drain()
+            self._begin_drain(now)
+
+    def _begin_drain(self, now: float) -> None:
+        if self._drain_at:
             return
         self._drain_at = now
-        self._calls.drain()
         if self._streams or self._calls:
             self._out.append(frames.goaway(HIGHEST_STREAM_ID, frames.NO_ERROR))
         else:
@@ -598,4 +614,4 @@ class Http2:
 
 
 def _is_grpc(fields: Any) -> bool:
-    return any(name == b"content-type" and value.startswith(CONTENT_TYPE) for name, value in fields)
+    return any(name == b"content-type" and is_grpc(value) for name, value in fields)

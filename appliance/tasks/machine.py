@@ -214,7 +214,12 @@ class Tasks:
             queues = [queue for command in claim.commands if (queue := tenant.queues.get(command)) is not None]
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
         while len(tasks) < wanted and enough_bytes > 0:
-            first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
+            try:
+                first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
+            except DamagedRow as damage:
+                # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
+                self._on_damage(damage)
+                break
             if first is None:
                 break
             try:
@@ -266,11 +271,15 @@ class Tasks:
     def wake(self, claim: Claim) -> None:
         """A claim began to wait although there may be work for it: have it looked at."""
         tenant = self.registry.tenants[claim.tenant]
-        if claim.commands is None:
-            queue = tenant.first_queue(self.overlay)
-        else:
-            named = (tenant.queues.get(command) for command in claim.commands)
-            queue = self._smallest_head([queue for queue in named if queue is not None])
+        try:
+            if claim.commands is None:
+                queue = tenant.first_queue(self.overlay)
+            else:
+                named = (tenant.queues.get(command) for command in claim.commands)
+                queue = self._smallest_head([queue for queue in named if queue is not None])
+        except DamagedRow as damage:
+            self._on_damage(damage)
+            return
         if queue is not None:
             self.woken[queue] = None
 

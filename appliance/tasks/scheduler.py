@@ -460,7 +460,11 @@ class Scheduler:
     def _serve(self, now: int, queue: Queue) -> bool:
         tasks = self.tasks
         waiter = tasks.next_waiter(queue)
-        if waiter is None or queue.window.head(self.overlay) is None:
+        try:
+            if waiter is None or queue.window.head(self.overlay) is None:
+                return False
+        except DamagedRow as damage:
+            self._on_error(damage)
             return False
         if waiter.claim.gone:
             tasks.waits.finish(waiter)
@@ -527,9 +531,13 @@ class Scheduler:
 
     def _rebase_some(self, now: int) -> None:
         table_number, low, high = self._rebase[-1]
-        rows = self.overlay.scan(table_number, low, high, REBASE_ROWS)
-        for key, _ in rows:
-            self.tasks.shorten(now, table_number, key)
+        try:
+            rows = self.overlay.scan(table_number, low, high, REBASE_ROWS)
+        except DamagedRow as damage:
+            # What lies behind it cannot be reached; it ends later than it should.
+            self._on_error(damage)
+            rows = []
+        self._each(lambda at, key: self.tasks.shorten(at, table_number, key), now, [key for key, _ in rows])
         if len(rows) < REBASE_ROWS:
             self._rebase.pop()
         else:

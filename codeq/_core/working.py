@@ -137,8 +137,6 @@ class Working:
         self._beats.clear()
         for lease in self._leases.values():
             lease.beat_sent_at = None
-            lease.next_beat = now
-        self._next_beat = now if self._leases else None
 
     def next_message(self, now: float) -> bytes | None:
         """The next message to write, or None while there is none."""
@@ -172,6 +170,7 @@ class Working:
             self._beat_acked(now, event.heartbeat_ack)
         elif kind == "hello_ack":
             self.link.greeted(now)
+            self._renew_all(now)
 
     def ended(self, now: float, status: str, details: str, leader: str) -> None:
         """The connection is over. A fatal status loses every lease: nothing can be settled any more."""
@@ -277,6 +276,12 @@ class Working:
             return
         self._busy += 1
         self._started.append(lease)
+
+    def _renew_all(self, now: float) -> None:
+        """How long the connection was away is unknown to the leases: look at them all now."""
+        for lease in self._leases.values():
+            lease.next_beat = now
+        self._look_at_leases(now)
 
     def _look_at_leases(self, now: float) -> None:
         self._next_beat = None

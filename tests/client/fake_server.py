@@ -132,7 +132,9 @@ class FakeServer:
 
     # Streams.
 
-    def _serve_stream(self, events: Iterator[Any], context: Any, handle: Callable[[Stream, Any], None]) -> Iterator[Any]:
+    def _serve_stream(
+        self, events: Iterator[Any], context: Any, handle: Callable[[Stream, Any], None]
+    ) -> Iterator[Any]:
         stream = Stream(context)
         with self.lock:
             self.connections += 1

@@ -28,7 +28,7 @@ from appliance.tasks.watches import Watches
 from appliance.tasks.window import Window
 from tests.simulation.runner import run_seed
 
-SEEDS_MAX: Final = 40
+SEEDS_MAX: Final = 60
 """Within how many seeds every mutant must be caught."""
 
 

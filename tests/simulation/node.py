@@ -100,7 +100,7 @@ class Node:
 
     def pause(self, ms: int) -> None:
         """The process does not run for so long."""
-        self._paused_until_ms = self.world.now + ms
+        self._paused_until_ms = self.healthy_ms = self.world.now + ms
 
     def crash(self) -> None:
         """The process ends here; the disk keeps a prefix of the groups that were on their way."""
@@ -128,6 +128,7 @@ class Node:
         delay = rng.randint(*plan.commit_ms)
         if world.faults and rng.random() < plan.stall_chance:
             delay = rng.randint(500, STALL_MS_MAX)
+            self.healthy_ms = max(self.healthy_ms, world.now + delay)
         lost_before = bool(self._flights) and self._flights[-1].fails
         flight.fails = lost_before or (world.faults and rng.random() < plan.failure_chance)
         flight.parked_ms = 5.0 if rng.random() < 0.1 else 0.5

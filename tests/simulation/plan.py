@@ -75,7 +75,7 @@ def draw(seed: int) -> Plan:
         settings=_settings(rng),
         constants=_constants(rng),
         producers=rng.randint(2, 4),
-        workers=rng.randint(2, 5),
+        workers=rng.choice((1, 2, 3, 5)),
         mischief=rng.randint(1, 3),
         readers=rng.randint(1, 2),
         streamers=rng.choice((0, 0, 1, 2)),

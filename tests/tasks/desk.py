@@ -37,9 +37,16 @@ ROUNDS_MAX = 5_000
 class Desk:
     """Everything a test needs to ask and to see what becomes durable when."""
 
-    def __init__(self, settings: TaskSettings | None = None, *, depth: int = 1, start_ms: int = START_MS) -> None:
+    def __init__(
+        self,
+        settings: TaskSettings | None = None,
+        *,
+        depth: int = 1,
+        start_ms: int = START_MS,
+        store: DictionaryStore | None = None,
+    ) -> None:
         self.settings = settings or TaskSettings(backoff_policy="fixed", backoff_base_ms=1_000)
-        self.store = DictionaryStore()
+        self.store = store or DictionaryStore()
         self.now = start_ms
         self.depth = depth
         self.flights: deque[tuple[int, list[TableWrites], list[set[bytes]]]] = deque()

@@ -8,9 +8,10 @@ from typing import ClassVar, Final
 
 from google.protobuf.message import DecodeError
 
+from appliance.api.streams.stream import DRAINED
 from appliance.api.streams.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from appliance.mux.grpc_call import Call
-from appliance.mux.grpc_framing import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, OK, UNAVAILABLE
+from appliance.mux.grpc_framing import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, OK
 
 SERVICES: Final = frozenset({"", "grpc.health.v1.Health", "producerpb.ProducerStream", "workerpb.WorkerStream"})
 
@@ -61,7 +62,7 @@ class _OneRequest:
     def drain(self) -> None:
         """The node is about to go."""
         if not self._call.closed:
-            self._call.end(UNAVAILABLE, "the node is shutting down")
+            self._call.end(*DRAINED)
 
 
 class HealthCheck(_OneRequest):

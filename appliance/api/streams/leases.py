@@ -4,16 +4,11 @@ Owns a bounded memory by task id as text. Leases that are over stay known for a 
 not be taken for the task's newest delivery, which may be somebody else's. Must not know streams or operations.
 """
 
-from typing import NamedTuple
-
 from appliance.api.streams.settings import HELD_MAX, SETTLED_KEPT
 
 
-class Lease(NamedTuple):
-    """One delivery: the task's id and the number of the lease."""
-
-    task_id: bytes
-    number: int
+Lease = tuple[bytes, int]
+"""One delivery: the task's id and the number of the lease."""
 
 
 class Leases:
@@ -41,7 +36,7 @@ class Leases:
     def settled(self, text: str, number: int | None = None) -> None:
         """A lease is over, in the worker's or in the server's words; a newer one of the task stays held."""
         lease = self.held.get(text)
-        if lease is None or (number is not None and number != lease.number):
+        if lease is None or (number is not None and number != lease[1]):
             return
         del self.held[text]
         if len(self._settled) >= SETTLED_KEPT:

@@ -22,7 +22,7 @@ from appliance.auth.caller import PRODUCER
 from appliance.errors import Problem
 from appliance.mux.grpc_call import Call
 from appliance.tasks.ids import id_text
-from appliance.tasks.model import Created, CreateBatch, NewTask
+from appliance.tasks.model import CreateBatch, Created, NewTask
 
 _decode: Final = ProducerEvent.FromString
 _single: Final = ServerEvent()

@@ -4,8 +4,8 @@ Owns the count of waiting Readys and the bound on what is under way for one stre
 lease and count) share one claim for several answers, so a Ready that joins those already waiting costs an addition.
 Must not know messages. Runs on the event loop's thread.
 
-A kind's Readys are `waiting` until answered. Of these `exposed` have been put into claims; the claim's `answers` are the
-exposed ones that no decision has been made for yet.
+A kind's Readys are `waiting` until answered. Of these `exposed` have been put into claims; the claim's `answers` are
+the exposed ones that no decision has been made for yet.
 """
 
 from collections.abc import Callable, Sequence

@@ -79,7 +79,7 @@ GONE: Final = End(CANCELLED)
 class Stream:
     """One stream, as a `Session` of its call."""
 
-    __slots__ = ("_caller", "_closing", "_holding", "_owed", "_over", "_stop_timer", "call", "sent", "world")
+    __slots__ = ("_caller", "_closing", "_holding", "_over", "_owed", "_stop_timer", "call", "sent", "world")
 
     kind: ClassVar[str]
     """Which tokens it takes."""

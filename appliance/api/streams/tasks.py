@@ -23,12 +23,13 @@ _single_task: Final = _single.task.task
 
 
 class Deliveries:
-    """Makes the messages of one stream. What all tasks of one answer share is set once and copied."""
+    """Makes the messages of one stream. What tasks of one answer share is set once and copied."""
 
-    __slots__ = ("_common",)
+    __slots__ = ("_common", "_created")
 
     def __init__(self, tenant: str, worker: str) -> None:
         self._common = TaskMessage(status="CLAIMED", tenant_id=tenant, worker_id=worker)
+        self._created = -1
 
     def one_by_one(self, tasks: Sequence[Task], delivered: Delivered) -> list[bytes]:
         """A message for each task; their leases are added to `delivered`."""
@@ -60,6 +61,9 @@ class Deliveries:
         body, state = task.body, task.state
         text = id_text(task.id)
         number = state.lease_number
+        if body.created != self._created:
+            self._created = body.created
+            _set_time(self._common.created_at, body.created)
         message.CopyFrom(self._common)
         message.id = text
         message.command = body.command
@@ -67,7 +71,6 @@ class Deliveries:
         message.max_attempts = state.max_attempts
         message.attempts = state.attempts
         message.lease_id = f"{text}:{number}"
-        _set_time(message.created_at, body.created)
         if state.priority:
             message.priority = state.priority
         if body.webhook:
@@ -76,7 +79,7 @@ class Deliveries:
             message.trace_parent = body.trace_parent
         if body.trace_state:
             message.trace_state = body.trace_state
-        return text, Lease(task.id, number)
+        return text, (task.id, number)
 
 
 def _set_time(timestamp: Timestamp, time_ms: int) -> None:

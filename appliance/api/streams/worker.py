@@ -29,7 +29,7 @@ from appliance.api.streams.stream import (
     error_text,
     outcomes_of,
 )
-from appliance.api.streams.tasks import Deliveries, Delivered
+from appliance.api.streams.tasks import Delivered, Deliveries
 from appliance.api.streams.values import completed, result_text, seconds_ms, words
 from appliance.api.streams.wire import worker_pb2 as wire
 from appliance.auth.caller import WORKER, Caller
@@ -79,9 +79,7 @@ class Outbox:
     def unsent(self, written: int) -> list[tuple[str, Lease]]:
         """The tasks of messages that have not left."""
         return [
-            lease
-            for first, count, delivered in self._entries
-            for lease in delivered[max(0, written - first) * count :]
+            lease for first, count, delivered in self._entries for lease in delivered[max(0, written - first) * count :]
         ]
 
 
@@ -183,10 +181,10 @@ class WorkerStream(Stream):
             # An id in capital letters is the same one.
             lease = self._leases.find(id_text(task_id))
         else:
-            task_id = lease.task_id
+            task_id = lease[0]
         if lease_id:
             return task_id, lease_number(lease_id, task_id)
-        return task_id, None if lease is None else lease.number
+        return task_id, None if lease is None else lease[1]
 
     def _check_scope(self, scope: str) -> None:
         if scope not in self._owner().scopes:
@@ -364,15 +362,13 @@ class WorkerStream(Stream):
     def _give_back(self, tasks: Sequence[Task]) -> None:
         """The worker has never seen these."""
         for task in tasks:
-            self._return(Lease(task.id, task.state.lease_number), undelivered=True)
+            self._return((task.id, task.state.lease_number), undelivered=True)
 
     def _return(self, lease: Lease, *, undelivered: bool) -> None:
         caller = self._owner()
         sink = self._given_back
         task_id, number = lease
-        self._ask(
-            Abandon(caller.tenant, sink, task_id, caller.subject, self._worker, number, undelivered=undelivered)
-        )
+        self._ask(Abandon(caller.tenant, sink, task_id, caller.subject, self._worker, number, undelivered=undelivered))
 
     def _given_back(self, _outcome: Returned | Problem) -> None:
         """A lease that could not be given back ends by itself."""

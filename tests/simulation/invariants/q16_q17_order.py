@@ -13,7 +13,8 @@ from tests.simulation.node import Node
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World
 
-WAKE_LATE_MS = 12_000
+WAKE_LATE_MS = 5_000
+"""More than small groups and slow commits cost; stalls and pauses count anew."""
 
 
 class Order(Watcher):
