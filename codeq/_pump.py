@@ -52,9 +52,15 @@ class Core(Protocol):
         ...
 
 
-def report_end(target: str, status: str, details: str) -> None:
-    """Log the end of a connection. The details are the server's own words or the network's; no token is in them."""
+def report_end(core: Core, target: str, status: str, details: str) -> None:
+    """Log the end of a connection; a warning for the first in a row only. No token is in the details.
+
+    Called before the core knows of the end.
+    """
     if status == "OK":
-        log.debug("the stream to %s ended", target)
+        level = logging.DEBUG
+    elif core.link.trouble is None:
+        level = logging.WARNING
     else:
-        log.warning("the stream to %s ended: %s: %s", target, status, details[:500])
+        level = logging.INFO
+    log.log(level, "the stream to %s ended: %s: %s", target, status, details[:500])

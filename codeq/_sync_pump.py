@@ -90,7 +90,7 @@ class SyncPump:
         self._ended(target, status, details, leader)
 
     def _ended(self, target: str, status: str, details: str, leader: str) -> None:
-        report_end(target, status, details)
+        report_end(self._core, target, status, details)
         with self.changed:
             self._core.ended(time.monotonic(), status, details, leader)
             self.changed.notify_all()

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent / "appliance"
 
 SANS_IO = (
     "tasks",
+    "api/streams",
     "engine/tables.py",
     "engine/rows.py",
     "engine/group.py",

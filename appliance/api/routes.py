@@ -13,8 +13,9 @@ from appliance.api.owner import Owning
 from appliance.api.parse import NO_TASK
 from appliance.api.probes import Probes
 from appliance.api.read import Reading
+from appliance.api.streams.app import SERVICES
 from appliance.auth.caller import PRODUCER, WORKER, Caller
-from appliance.errors import METHOD_NOT_ALLOWED, NOT_FOUND, Problem
+from appliance.errors import METHOD_NOT_ALLOWED, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE, Problem
 from appliance.mux.exchange import Request, Response
 from appliance.tasks.ids import parse_id
 
@@ -92,11 +93,11 @@ class Routes:
         task_id = NO_TASK
         if methods is None:
             if not path.startswith(_TASK_PREFIX):
-                raise _no_such_path()
+                raise _no_such_path(path)
             text, slash, rest = path[len(_TASK_PREFIX) :].partition("/")
             methods = self._below_task.get(slash + rest)
             if methods is None or not text:
-                raise _no_such_path()
+                raise _no_such_path(path)
             task_id = parse_id(text) or NO_TASK
         route = methods.get(method)
         if route is None:
@@ -104,7 +105,9 @@ class Routes:
         return route, task_id
 
 
-def _no_such_path() -> Problem:
+def _no_such_path(path: str) -> Problem:
+    if path.startswith(SERVICES):
+        return Problem(UNSUPPORTED_MEDIA_TYPE, "this path takes gRPC: HTTP/2 and a content type of application/grpc")
     return Problem(NOT_FOUND, "no such path")
 
 

@@ -5,7 +5,7 @@ place to fill in; what comes back is compared with what it should be, and only w
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 PRODUCER_PATH: Final = "/producerpb.ProducerStream/Stream"
 WORKER_PATH: Final = "/workerpb.WorkerStream/Stream"
@@ -16,7 +16,9 @@ ID_BYTES: Final = 36
 """A task's id as text."""
 SAMPLE: Final = b'{"at":'
 """How the payload of a task begins whose way is timed; the monotonic clock in nanoseconds follows."""
-STAMP_BYTES: Final = 20
+STAMP_BYTES: Final = 19
+_STAMP_BASE: Final = 10**18
+"""Added to each reading: always as many digits, the first of which is no zero, and still a 64-bit number."""
 
 _SEQ_BASE: Final = 1 << 28
 """From here up a varint takes five bytes, so all messages of a kind have one length."""
@@ -38,13 +40,10 @@ class MessageError(Exception):
     """The server sent something that is no message of these streams, or refused what the load depends on."""
 
 
-class Acks(NamedTuple):
-    """One message of acknowledgements: the slot it frees, how many succeeded, and why the others did not."""
-
-    slot: int
-    ok: int
-    refusals: list[str]
-
+Acks = tuple[int, int, Sequence[str]]
+"""One message of acknowledgements: the slot that it frees, how many succeeded, and why the others did not."""
+ResultAcks = tuple[bytes, int, Sequence[str]]
+"""The same for results, with the first task in place of the slot."""
 
 # Writing.
 
@@ -79,9 +78,14 @@ def hello(token: str, worker_id: str = "") -> bytes:
     return envelope(field(1, field(1, token.encode()) + (field(2, worker_id.encode()) if worker_id else b"")))
 
 
+def stamp(clock_ns: int) -> bytes:
+    """A clock reading for a sampled payload."""
+    return b"%d" % (_STAMP_BASE + clock_ns)
+
+
 def payload(size: int, *, sampled: bool) -> bytes:
     """JSON of `size` bytes, at least 48; a sampled one has `STAMP_BYTES` digits after `SAMPLE`."""
-    head = SAMPLE + b"0" * STAMP_BYTES + b',"text":"' if sampled else b'{"number":1,"text":"'
+    head = SAMPLE + stamp(0) + b',"text":"' if sampled else b'{"number":1,"text":"'
     return head.ljust(size - 2, b"x") + b'"}'
 
 
@@ -109,9 +113,9 @@ def ready_event(commands: Sequence[str], count: int, lease_seconds: int) -> byte
 
 
 class ResultForm:
-    """A result that completes a task, but for its id: the bytes around the id."""
+    """A result that completes a task, but for its id."""
 
-    __slots__ = ("_between", "_head", "_size", "_tail", "single_bytes", "single_head", "single_tail")
+    __slots__ = ("_between", "_head", "_result", "_size", "_tail", "single_bytes")
 
     def __init__(self, result_json: bytes) -> None:
         # An id of which no byte is part of the rest marks the place.
@@ -120,9 +124,12 @@ class ResultForm:
         item = field(1, result)
         head, tail = item.split(mark)
         self._head, self._tail, self._between, self._size = head, tail, tail + head, len(item)
-        single = envelope(field(3, result))
-        self.single_head, self.single_tail = single.split(mark)
-        self.single_bytes = len(single)
+        self._result = result
+        self.single_bytes = len(self.single(mark))
+
+    def single(self, task_id: bytes) -> bytes:
+        """A Result for one task."""
+        return envelope(field(3, self._result.replace(b"\0" * ID_BYTES, task_id)))
 
     def batch(self, ids: Sequence[bytes]) -> bytes:
         """A ResultBatch for tasks."""
@@ -166,39 +173,39 @@ def acks(message: bytes, batch: int) -> Acks:
     """What a message to a producer acknowledges; each message sent had `batch` creates. Raises MessageError."""
     if batch == 1:
         if len(message) == _SINGLE_ACK_BYTES and message[8:12] == _ACKED:
-            return Acks(_slot(message, _SEQ_AT), 1, [])
+            return _slot(message, _SEQ_AT), 1, ()
     else:
         size = _SINGLE_ACK_BYTES * batch
         if size + 2 <= len(message) <= size + 5 and message.count(_ACKED) == batch:
-            return Acks(_slot(message, len(message) - size + _SEQ_AT), batch, [])
+            return _slot(message, len(message) - size + _SEQ_AT), batch, ()
     return _slow_acks(message)
 
 
+def is_tasks(message: bytes) -> bool:
+    """Whether a message to a worker brings tasks, rather than acknowledgements."""
+    return message[0] == _TASK_BATCH << 3 | 2 or message[0] == _TASK << 3 | 2
+
+
+def task_id(message: bytes) -> bytes:
+    """The id of the task in a TaskAssignment. Raises MessageError."""
+    at = 2 if message[1] < 0x80 else 3 if message[2] < 0x80 else 4
+    return _id(message, at + (2 if message[at + 1] < 0x80 else 3 if message[at + 2] < 0x80 else 4))
+
+
 def task_ids(message: bytes) -> list[bytes]:
-    """The ids of the tasks in a message to a worker; none for other messages."""
-    if message[0] != _TASK_BATCH << 3 | 2:
-        if message[0] != _TASK << 3 | 2:
-            return []
-        at = 1
-        at += 1 if message[at] < 0x80 else 2 if message[at + 1] < 0x80 else 3
-        return [_id_in(message, at)]
+    """The ids of the tasks in a TaskBatch. Raises MessageError."""
     ids = []
-    end, at = len(message), 1
-    while message[at] > 0x7F:
-        at += 1
-    at += 1
+    end = len(message)
+    at = 2 if message[1] < 0x80 else 3 if message[2] < 0x80 else 4
     while at < end:
-        size = message[at + 1]
-        start = at + 2
+        size, start = message[at + 1], at + 2
         if size > 0x7F:
             size = size & 0x7F | message[start] << 7
             start += 1
             if size > 0x3FFF:
                 size = size & 0x3FFF | message[start] << 14
                 start += 1
-        if message[start] != 0x0A or message[start + 1] != ID_BYTES:
-            raise MessageError("a task whose id is not a UUID")
-        ids.append(message[start + 2 : start + 2 + ID_BYTES])
+        ids.append(_id(message, start))
         at = start + size
     return ids
 
@@ -209,20 +216,20 @@ def samples(message: bytes) -> list[int]:
     at = message.find(SAMPLE)
     while at >= 0:
         start = at + len(SAMPLE)
-        found.append(int(message[start : start + STAMP_BYTES]))
+        found.append(int(message[start : start + STAMP_BYTES]) - _STAMP_BASE)
         at = message.find(SAMPLE, start)
     return found
 
 
-def result_acks(message: bytes) -> tuple[bytes, int, list[str]]:
+def result_acks(message: bytes) -> ResultAcks:
     """First task, successes and refusals in acknowledgements of results. Raises MessageError."""
     if message[0] == _RESULT_ACK << 3 | 2 and len(message) == _RESULT_OK_BYTES and message[-2:] == _RESULT_OK:
-        return message[4 : 4 + ID_BYTES], 1, []
+        return message[4 : 4 + ID_BYTES], 1, ()
     if message[0] == _RESULT_ACK_BATCH << 3 | 2:
         start = 2 if message[1] < 0x80 else 3 if message[2] < 0x80 else 4
         count, rest = divmod(len(message) - start, _RESULT_OK_BYTES)
         if not rest and message.count(_RESULT_OK) == count:
-            return message[start + 4 : start + 4 + ID_BYTES], count, []
+            return message[start + 4 : start + 4 + ID_BYTES], count, ()
     return _slow_result_acks(message)
 
 
@@ -230,12 +237,11 @@ def _slot(message: bytes, at: int) -> int:
     return message[at] & 0x7F | (message[at + 1] & 0x7F) << 7
 
 
-def _id_in(message: bytes, at: int) -> bytes:
-    """The id of the task in the field at `at` of a TaskAssignment."""
-    start = at + (2 if message[at + 1] < 0x80 else 3 if message[at + 2] < 0x80 else 4)
-    if message[start] != 0x0A or message[start + 1] != ID_BYTES:
+def _id(message: bytes, at: int) -> bytes:
+    """The id with which the task at `at` begins."""
+    if message[at : at + 2] != b"\x0a\x24":
         raise MessageError("a task whose id is not a UUID")
-    return message[start + 2 : start + 2 + ID_BYTES]
+    return message[at + 2 : at + 2 + ID_BYTES]
 
 
 def _event(message: bytes) -> tuple[int, bytes]:
@@ -265,10 +271,10 @@ def _slow_acks(message: bytes) -> Acks:
             ok += 1
         else:
             refusals.append(_shown(values.get(4, b"")))
-    return Acks(slot, ok, refusals)
+    return slot, ok, refusals
 
 
-def _slow_result_acks(message: bytes) -> tuple[bytes, int, list[str]]:
+def _slow_result_acks(message: bytes) -> ResultAcks:
     first, ok, refusals = b"", 0, []
     for item in _items(message, _RESULT_ACK, _RESULT_ACK_BATCH, _WORKER_ERROR):
         values = dict(fields(item))

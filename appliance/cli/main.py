@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands.add_parser("serve", help="run a configured node"))
     _add_config(commands.add_parser("config", help="look at a configuration"))
     _add_token(commands.add_parser("token", help="make tokens"))
+    _add_worker(commands.add_parser("worker", help="work on tasks"))
     _add_check(commands.add_parser("check", help="verify a whole store"))
+    _add_bench(commands.add_parser("bench", help="measure a node under load"))
     commands.add_parser("version", help="print the version").set_defaults(command=_version)
     return root
 
@@ -83,14 +85,50 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
     mint.set_defaults(command=_token_mint)
 
 
+def _add_worker(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run a program for each task: the task as JSON on its input, the result as JSON on its output",
+        epilog="Exit status of the program: 0 completed, 65 failed for good, any other: another attempt.",
+    )
+    run.add_argument("--commands", required=True, help="a,b: the commands whose tasks it works on")
+    run.add_argument("--concurrency", type=_count, default=1, metavar="N", help="programs at once (%(default)s)")
+    run.add_argument(
+        "--url", "--target", dest="target", required=True, action="append",
+        help="https://host:port, http://host:port (plaintext) or host:port; again for each node of a cluster",
+    )  # fmt: skip
+    run.add_argument("--token-file", required=True, metavar="FILE", help="a worker's token, read at each connection")
+    run.add_argument("--ca", metavar="FILE", help="the authority that signed the node's certificate")
+    run.add_argument("--plaintext", action="store_true", help="no TLS: the token and all tasks travel unprotected")
+    run.add_argument("--lease-seconds", type=_count, default=60, metavar="N", help="renewed in time (%(default)s)")
+    run.add_argument("--drain-seconds", type=_count, default=30, metavar="N", help="for programs to end (%(default)s)")
+    run.add_argument("--worker-id", default="", help="names this worker; made of host and process when left out")
+    run.add_argument("program", nargs="+", help="after --: the program and its arguments")
+    run.set_defaults(command=_worker_run)
+
+
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directory", required=True, metavar="DIR", help="the node's data directory")
     parser.set_defaults(command=_check)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from appliance.bench.options import add_arguments
+
+    add_arguments(parser)
+    parser.set_defaults(command=_bench)
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65_535):
         raise argparse.ArgumentTypeError("a port is 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 86_400):
+        raise argparse.ArgumentTypeError("a number of 1 to 86400")
     return int(text)
 
 
@@ -118,10 +156,22 @@ def _token_mint(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def _worker_run(arguments: argparse.Namespace) -> int:
+    from appliance.cli.worker import run
+
+    return run(arguments)
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from appliance.cli.check import run
 
     return run(arguments.directory)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from appliance.cli.bench import run
+
+    return run(arguments)
 
 
 def _version(_arguments: argparse.Namespace) -> int:

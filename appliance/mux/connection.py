@@ -105,7 +105,12 @@ class Connection(asyncio.Protocol):
             self._throw_away(data)
             return
         now = self._now()
-        self._core.receive_data(data, now)
+        # What calls send in answer leaves with everything else, not in a turn of its own.
+        self._advancing = True
+        try:
+            self._core.receive_data(data, now)
+        finally:
+            self._advancing = False
         self._advance(now)
 
     def eof_received(self) -> bool:

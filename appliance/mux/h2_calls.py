@@ -229,9 +229,8 @@ class Calls:
         if head.length is None:
             # The codec holds a declared length against the DATA that it has seen, so it has to see all of it.
             self.lane.add(stream_id)
-        granted = WINDOW_BYTES - self._hub.limits.h2_stream_window_bytes
-        if granted > 0:
-            self._grant_stream(stream_id, granted)
+        self._widen(stream_id, WINDOW_BYTES - self._hub.limits.h2_stream_window_bytes)
+        self._owner.collect()
         if self._draining and call.session is not None:
             self._guarded(call, call.session.drain)
 
@@ -264,15 +263,20 @@ class Calls:
 
     def codec_data(self, stream_id: int, payload: bytes, flow_controlled_bytes: int) -> None:
         """A DATA frame that came through the codec, which has to believe in the window that we grant by ourselves."""
-        if flow_controlled_bytes:
-            self._owner.collect()
-            try:
-                self._codec.increment_flow_control_window(flow_controlled_bytes, stream_id)
-            except (h2.exceptions.ProtocolError, KeyError) as error:
-                # It has just reset the stream itself, and its event is yet to come.
-                log.debug("stream %d can not be granted more: %s", stream_id, error)
-            self._codec.clear_outbound_data_buffer()
+        self._owner.collect()
+        self._widen(stream_id, flow_controlled_bytes)
+        self._codec.clear_outbound_data_buffer()
         self._content(stream_id, payload, flow_controlled_bytes)
+
+    def _widen(self, stream_id: int, count: int) -> None:
+        """Open a window as the codec sees it; its frame for that waits in its buffer."""
+        if count <= 0:
+            return
+        try:
+            self._codec.increment_flow_control_window(count, stream_id)
+        except (h2.exceptions.ProtocolError, KeyError) as error:
+            # It has just reset the stream itself, and its event is yet to come.
+            log.debug("stream %d can not be granted more: %s", stream_id, error)
 
     def _content(self, stream_id: int, payload: bytes, flow_controlled_bytes: int) -> None:
         call = self._by_id[stream_id]

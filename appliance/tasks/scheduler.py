@@ -56,7 +56,9 @@ SWEEP_QUANTUM: Final = 250
 """Tasks swept per group: about 2 ms of held loop per 1,000, so a sweep never dominates a group."""
 
 SWEEP_SHARE_DIVISOR: Final = 4
-"""And never more than a quarter of a group, however small the groups are made."""
+TURN_SHARE_DIVISOR: Final = 8
+"""What one turn may take of a group at most, however small the groups are made: a quarter for the sweep, an eighth each
+for ends of leases, ends of delays and an inbox. So the rest is left for claims that wait."""
 
 REFILL_KEYS: Final = 1024
 """Ready keys read at once into a window: about two milliseconds when warm, twelve pages when cold."""
@@ -137,8 +139,9 @@ class Scheduler:
         self._edges_before: list[int] = []
         self._sweep_ready: list[bytes] = []
         self._sweep_touching = False
-        self._sweep_quota = self._sweep_share()
+        self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
         self._rebase: list[tuple[int, bytes, bytes]] = []
+        self._too_large = False
         self._first_number = 1
         self._begin_epoch(now)
 
@@ -288,7 +291,7 @@ class Scheduler:
         self.tasks.accepts_creates = self.accepts_creates
         self._sweep_ready = []
         self._sweep_touching = False
-        self._sweep_quota = self._sweep_share()
+        self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
         self._rebase = _rebase_ranges(self.tasks, now)
         self._store.release()
 
@@ -305,6 +308,9 @@ class Scheduler:
 
     def _decide(self, now: int) -> None:
         group = self.overlay.open
+        if self._too_large and group.transitions == 0:
+            # Timers and the sweep have something for every group under load: it would never fit after them.
+            self._one_turn(now, group)
         if self._rebase and not self._full(group):
             self._rebase_some(now)
         if not self._full(group):
@@ -316,14 +322,18 @@ class Scheduler:
             busy |= self._one_turn(now, group)
             self._match(now, group)
 
+    def _share(self, quantum: int, divisor: int) -> int:
+        return min(quantum, max(1, self.group_limit // divisor))
+
     def _full(self, group: Group) -> bool:
         return group.transitions >= self.group_limit or group.bytes_count >= self.settings.group_bytes_max
 
     def _timers(self, now: int) -> bool:
         tasks = self.tasks
-        ended = self._take(tasks.leases, now, TIMER_QUANTUM)
+        quantum = self._share(TIMER_QUANTUM, TURN_SHARE_DIVISOR)
+        ended = self._take(tasks.leases, now, quantum)
         self._each(tasks.lease_ended, now, ended)
-        due = self._take(tasks.delays, now, TIMER_QUANTUM)
+        due = self._take(tasks.delays, now, quantum)
         self._each(tasks.became_due, now, due)
         return bool(ended or due)
 
@@ -349,7 +359,7 @@ class Scheduler:
             return False
         operations = inbox.operations
         transitions_max, bytes_max = self.group_limit, self.settings.group_bytes_max
-        quantum, fits = INBOX_QUANTUM, True
+        quantum, fits = self._share(INBOX_QUANTUM, TURN_SHARE_DIVISOR), True
         while operations and quantum > 0:
             operation, cost, size_bytes = operations[0]
             # An operation goes into a group whole; one that is larger than any group gets one for itself.
@@ -362,6 +372,7 @@ class Scheduler:
             inbox.bytes_count -= size_bytes
             quantum -= cost
             self._apply(now, operation)
+        self._too_large = not fits
         if fits:
             # Otherwise the turn stays: the next group begins with the operation that was too large for this one.
             for resume in self.inboxes.done(inbox):
@@ -491,9 +502,6 @@ class Scheduler:
 
     # Sweeping, and times that lie too far ahead.
 
-    def _sweep_share(self) -> int:
-        return min(SWEEP_QUANTUM, max(1, self.group_limit // SWEEP_SHARE_DIVISOR))
-
     def _may_sweep(self) -> bool:
         return self._sweep_quota > 0 and not self._sweep_touching
 
@@ -552,7 +560,7 @@ class Scheduler:
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
         group = self.overlay.close()
-        self._sweep_quota = self._sweep_share()
+        self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
         self._seam.submit(group.number, group.close())
         self._read_ahead()
         return True

@@ -84,7 +84,7 @@ class Working:
         return started
 
     def take_lost(self) -> list[Lease]:
-        """Leases that were lost while their handler ran: it should end."""
+        """Leases that were lost, each once. Its handler should end if it runs still, or its outcome was refused."""
         lost, self._lost = self._lost, []
         return lost
 
@@ -336,8 +336,9 @@ class Working:
         """Let a lease go: it is not this worker's any more."""
         if self._leases.get(lease.task.id) is lease:
             del self._leases[lease.task.id]
-        lease.lost_reason = reason
-        self._lost.append(lease)
+        if not lease.lost_reason:
+            lease.lost_reason = reason
+            self._lost.append(lease)
 
     def _give_back(self) -> None:
         """The drain's time is up: abandon what is still worked on."""

@@ -91,7 +91,7 @@ class Pump:
         self._ended(target, status, details, leader)
 
     def _ended(self, target: str, status: str, details: str, leader: str) -> None:
-        report_end(target, status, details)
+        report_end(self._core, target, status, details)
         self._core.ended(self._loop.time(), status, details, leader)
         self.poke()
 

@@ -217,7 +217,7 @@ def test_results_of_a_lost_connection_are_sent_again_under_their_lease(server: F
         return fault if kind.startswith("result") and count % 4 == 0 else ""
 
     server.fault = judge
-    tasks = [server.add("work") for _ in range(300)]
+    tasks = [server.add("work") for _ in range(120)]
     with running(worker):
         ended(server, *tasks)
     assert sorted(handled) == sorted(task.id for task in tasks)

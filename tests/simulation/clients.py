@@ -219,7 +219,7 @@ class Reader(Client):
         if self.chance(0.2):
             self.world.at(self.rng.randint(0, 2_000), leave)
         else:
-            self.world.at(deadline - node.now() + WATCH_LATE_MS, self._must_be_told, node, told)
+            self.world.at(deadline - node.now() + WATCH_LATE_MS, self._must_be_told, node, told, stop)
 
     def _check(self, node: Node, task_id: bytes, deadline: int) -> None:
         state = self.world.ledger.states.get(task_id)
@@ -230,11 +230,12 @@ class Reader(Client):
         elif now < deadline and not self.world.history.may_have(task_id, Requeue):
             raise Violation("watch", f"{task_id.hex()} was told of before its end and its deadline")
 
-    def _must_be_told(self, node: Node, told: list[bool]) -> None:
+    def _must_be_told(self, node: Node, told: list[bool], stop: Callable[[], None]) -> None:
         if told[0]:
             return
         if node.alive and self.world.faults and node.healthy_ms + 2 * WATCH_LATE_MS < self.world.now:
             raise Violation("watch", "a watch was not told by its deadline")
+        stop()
         told[0] = True
         self.think()
 

@@ -119,7 +119,7 @@ def _settings(rng: Random) -> TaskSettings:
         inbox_bytes_max=rng.choice((4_000, 1 << 20)),
         hot_bytes_max=rng.choice((0, 4_000, 1 << 20)),
         window_keys_max=rng.choice((8, 8, 16, 64, 4_096)),
-        group_transitions_max=rng.choice((3, 8, 32, 256)),
+        group_transitions_max=rng.choice((6, 8, 32, 256)),
         group_bytes_max=rng.choice((3_000, 1 << 20)),
     )
 

@@ -458,3 +458,32 @@ def test_the_sweep_takes_no_more_than_its_share_of_a_group() -> None:
     desk.land()
     assert all(len(each) == 1 for each in heard)
     assert len(desk.store.rows[STATE]) == 20 - 2 + 6
+
+
+def test_a_batch_larger_than_what_the_sweep_leaves_begins_the_next_group() -> None:
+    desk = Desk(TaskSettings(retention_ms=1_000, group_transitions_max=8))
+    desk.ask(create_batch(100))
+    desk.ask(FinishBatch(TENANT, unheard, [finish(task) for task in desk.claim(count=100)]))
+    desk.now += 1_000
+    heard, other = desk.offer(create_batch(20)), desk.offer(create(tenant="other"))
+    for _ in range(4):
+        desk.scheduler.pump(desk.now)
+        desk.land()
+    assert (len(heard), len(other)) == (1, 1)
+    assert len(desk.store.rows[STATE]) > 50
+
+
+@pytest.mark.parametrize("source", ["inbox", "delays"])
+def test_a_small_group_leaves_room_for_claims_that_wait(source: str) -> None:
+    desk = Desk(TaskSettings(group_transitions_max=module.GROUP_TRANSITIONS_MIN))
+    heard = desk.offer(claim("mail", wait_ms=10_000))
+    desk.settle()
+    if source == "delays":
+        desk.ask(create_batch(1_000, delay_ms=1_000))
+        desk.now += 1_000
+    else:
+        for _ in range(1_000):
+            desk.offer(create())
+    desk.scheduler.pump(desk.now)
+    desk.land()
+    assert len(heard) == 1

@@ -15,6 +15,15 @@ from appliance.tasks.scheduler import Scheduler
 
 __all__ = ["StreamSettings", "Streams"]
 
+SERVICES: Final = (
+    "/producerpb.ProducerStream/",
+    "/workerpb.WorkerStream/",
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+)
+"""What the paths of our gRPC methods begin with."""
+
 PRODUCER_PATH: Final = "/producerpb.ProducerStream/Stream"
 WORKER_PATH: Final = "/workerpb.WorkerStream/Stream"
 

@@ -6,7 +6,6 @@ not be taken for the task's newest delivery, which may be somebody else's. Must 
 
 from appliance.api.streams.settings import HELD_MAX, SETTLED_KEPT
 
-
 Lease = tuple[bytes, int]
 """One delivery: the task's id and the number of the lease."""
 

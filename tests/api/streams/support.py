@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import inf
+from math import ceil, inf
 from random import Random
 from typing import Any, TypeVar
 
@@ -13,7 +13,6 @@ from appliance.api.streams.wire import worker_pb2 as wb
 from appliance.mux.grpc_call import UNSENT_MAX, Session
 from appliance.tasks.model import Operation
 from appliance.tasks.settings import TaskSettings
-
 from tests.api.support import Node, caller
 
 T = TypeVar("T")
@@ -70,6 +69,10 @@ class Peer:
     def send_raw(self, *messages: bytes) -> None:
         """These messages arrive together; nothing is decided yet."""
         self.session.receive(list(messages))
+
+    def status(self) -> int | None:
+        """The gRPC status with which the stream has ended."""
+        return self.call.ended[0] if self.call.ended is not None else None
 
     def leave(self) -> None:
         """RST, or a lost connection."""
@@ -216,7 +219,7 @@ class StreamNode(Node):
         return [each for each in self.offered if isinstance(each, kind)]
 
     def _later(self, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
-        timer = Timer(self.now + seconds * 1000, function)
+        timer = Timer(self.now + ceil(seconds * 1000), function)
         self.timers.append(timer)
         return timer.cancel
 

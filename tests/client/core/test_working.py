@@ -251,6 +251,28 @@ def test_an_outcome_that_cannot_be_taken_now_is_said_again() -> None:
     assert events(core, 1.0)[0].result.task_id == "a"
 
 
+def test_an_outcome_without_an_answer_is_said_again_on_the_next_connection() -> None:
+    core = make()
+    opened(core)
+    [lease] = assign(core, 0.0, "a")
+    core.finish(0.0, lease, DONE)
+    assert events(core, 0.0)[0].result.task_id == "a"
+    core.ended(1.0, "UNAVAILABLE", "cut", "")
+    opened(core)
+    assert [event.result.lease_id for event in events(core, 2.0)][:1] == ["l"]
+
+
+def test_what_a_handler_says_after_its_task_was_given_back_is_dropped() -> None:
+    core = make()
+    opened(core)
+    [lease] = assign(core, 0.0, "a")
+    core.drain(0.0)
+    core.tick(10.0)
+    core.finish(11.0, lease, DONE)
+    kinds = [event.WhichOneof("event") for event in events(core, 11.0)]
+    assert kinds == ["abandon"]
+
+
 def test_a_drain_that_cannot_be_settled_ends_all_the_same() -> None:
     core = make()
     opened(core)

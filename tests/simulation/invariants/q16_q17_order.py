@@ -13,7 +13,7 @@ from tests.simulation.node import Node
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World
 
-WAKE_LATE_MS = 5_000
+WAKE_LATE_MS = 8_000
 """More than small groups and slow commits cost; stalls and pauses count anew."""
 
 
