@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Literal, Unpack, cast, overload
 
 from codeq._core.requests import NewTask, encode_create
 from codeq._creating import (
@@ -79,6 +79,20 @@ class Producer:
         Cancelling the future does not undo the create.
         """
         return self._submit(NewTask(command=command, payload=payload, **options), timeout_seconds)
+
+    @overload
+    def create_many(
+        self,
+        tasks: Iterable[NewTask],
+        *,
+        timeout_seconds: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    def create_many(
+        self, tasks: Iterable[NewTask], *, timeout_seconds: float | None = None, return_exceptions: bool
+    ) -> Sequence[str | CodeqError]: ...
 
     def create_many(
         self, tasks: Iterable[NewTask], *, timeout_seconds: float | None = None, return_exceptions: bool = False

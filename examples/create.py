@@ -21,7 +21,7 @@ def main(folder: Path, target: str) -> None:
 
     admin = codeq.Admin(target, token, ca=ca)
     print("1 + 2 =", admin.result(first, wait_seconds=20).result)
-    print("doubles:", [admin.result(str(each), wait_seconds=20).result for each in others])
+    print("doubles:", [admin.result(each, wait_seconds=20).result for each in others])
 
 
 if __name__ == "__main__":

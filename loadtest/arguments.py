@@ -12,7 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from loadtest.node import ServerError
+from appliance.bench.measure import BenchError
+from appliance.bench.servers import ServerError
 from loadtest.wrk import Load, WrkError, run
 
 PAYLOAD_BYTES: Final = 120
@@ -56,7 +57,7 @@ def main(program: Callable[[Sequence[str] | None], int]) -> None:
         signal.signal(signal.SIGHUP, _end)
     try:
         sys.exit(program(None))
-    except (WrkError, ServerError, ConnectionError) as error:
+    except (WrkError, ServerError, BenchError, ConnectionError) as error:
         sys.exit(f"loadtest: {error}")
 
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance.bench.servers import Node, ServerError, data_directory, running_node, workspace
 from appliance.cli.dev import TENANT
 from loadtest import arguments, lua, preload
 from loadtest.client import Turn, closed_loop, post
-from loadtest.node import Node, ServerError, data_directory, running_node, workspace
 from loadtest.pagecache import drop, read_through, resident_share
 from loadtest.probe import probing
 from loadtest.record import MEGABYTES, MS, RATIO, SECONDS, Report, Target, percentile, progress

@@ -4,36 +4,18 @@ Owns connecting and reading answers. It allocates next to nothing per request, s
 and the same few microseconds of client for everybody.
 """
 
-import http.client
 import selectors
 import socket
-import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
+
+from appliance.bench import servers
+from appliance.bench.servers import Address
 
 TIMEOUT_SECONDS: Final = 60.0
 """Longer than any answer takes; a node that needs more has hung."""
 _READ_BYTES: Final = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens on loopback; `ca` is the certificate to trust, None for plaintext."""
-
-    port: int
-    ca: Path | None = None
-
-    @property
-    def base(self) -> str:
-        """Scheme, host and port."""
-        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
-
-    def context(self) -> ssl.SSLContext | None:
-        """How to speak TLS to it."""
-        return ssl.create_default_context(cafile=str(self.ca)) if self.ca else None
 
 
 class Connection:
@@ -92,18 +74,7 @@ def post(path: str, token: str, body: str) -> bytes:
 
 def get(address: Address, path: str) -> tuple[int, str]:
     """One GET on a connection of its own: status and text. Raises OSError or HTTPException."""
-    context = address.context()
-    connection = (
-        http.client.HTTPSConnection("localhost", address.port, timeout=TIMEOUT_SECONDS, context=context)
-        if context
-        else http.client.HTTPConnection("127.0.0.1", address.port, timeout=TIMEOUT_SECONDS)
-    )
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
+    return servers.get(address.target, path)
 
 
 Turn = Callable[[int, bytes], tuple[bytes, bool]]

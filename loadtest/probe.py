@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
 from typing import Final
 
-from loadtest.client import Address, Connection
+from appliance.bench.servers import Address
+from loadtest.client import Connection
 
 INTERVAL_SECONDS: Final = 0.002
 """Between an answer and the next request: a stall of 20 ms is met for certain, and the probe costs little."""

@@ -1,12 +1,10 @@
 """What a program measured: figures beside their targets, as a table for people and a record for machines.
 
-Owns statistics, verdicts and facts about the machine. Must not know how anything is measured.
+Owns statistics and verdicts. Must not know how anything is measured.
 """
 
 import argparse
 import datetime
-import os
-import platform
 import statistics
 import sys
 import time
@@ -17,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.metrics import package_version
+from appliance.bench.machine import machine
 
 RATIO: Final = "ratio"
 PER_SECOND: Final = "/s"
@@ -134,36 +132,3 @@ def _cells(figure: Figure) -> tuple[str, str, str, str, str]:
 def progress(text: str) -> None:
     """A sign of life on standard error."""
     print(text, file=sys.stderr, flush=True)
-
-
-def machine(directory: Path) -> dict[str, Any]:
-    """Facts about the machine without which no figure means anything."""
-    return {
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "codeq": package_version(),
-        "filesystem": filesystem(directory),
-        "load_average": os.getloadavg(),
-    }
-
-
-def filesystem(directory: Path) -> str:
-    """The type of the file system under a directory: on `tmpfs` a flush costs nothing, and figures mean nothing."""
-    best, found = "", "unknown"
-    place = str(directory.resolve())
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, mount, kind = line.split()[:3]
-        inside = place == mount or place.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, found = mount, kind
-    return found
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()

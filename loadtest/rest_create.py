@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+from appliance.bench.servers import Node, Server, running_node, running_prototype, workspace
 from loadtest import arguments, lua, wrk
-from loadtest.node import Node, Server, running_node, running_prototype, workspace
 from loadtest.record import COUNT, MICROSECONDS, MS, PER_SECOND, RATIO, Report, Target, progress
 
 RATIO_TARGET: Final = Target(">=", 0.45)

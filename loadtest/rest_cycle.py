@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from appliance.bench.servers import Node, running_node, workspace
 from loadtest import arguments, lua, wrk
-from loadtest.node import Node, running_node, workspace
 from loadtest.record import COUNT, MICROSECONDS, MS, PER_SECOND, RATIO, Report, Target, progress
 
 COST_TARGET: Final = Target("<=", 1.5)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from appliance.bench.servers import data_directory, running_node, workspace
 from appliance.cli.dev import TENANT
 from loadtest import arguments, lua, preload
-from loadtest.node import data_directory, running_node, workspace
 from loadtest.record import COUNT, MICROSECONDS, MS, PER_SECOND, RATIO, Report, Target, progress
 from loadtest.rest_create import Run, measured
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from appliance.bench.servers import running_node, workspace
 from loadtest import arguments, lua, wrk
-from loadtest.node import running_node, workspace
 from loadtest.record import COUNT, MICROSECONDS, PER_SECOND, RATIO, SECONDS, Report, Target, progress
 
 RATIO_TARGET: Final = Target(">=", 0.8)

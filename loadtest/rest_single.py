@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+from appliance.bench.servers import Node, Server, running_node, running_prototype, workspace
 from loadtest import arguments, lua
 from loadtest.client import Connection, post
-from loadtest.node import Node, Server, running_node, running_prototype, workspace
 from loadtest.record import MS, RATIO, Report, Target, percentile, progress
 from loadtest.rest_create import NODE, SKETCH
 

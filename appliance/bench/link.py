@@ -39,6 +39,8 @@ class Link:
         self._rest = b""
         self.writable_wanted = False
         self.http2 = Connection(target.authority, "https" if target.tls else "http")
+        # At once: a server waits for the first bytes a few seconds only, and there may be a thousand more to connect.
+        self.write()
 
     def fileno(self) -> int:
         """For a selector."""

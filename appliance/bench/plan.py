@@ -45,6 +45,8 @@ class ProducerPlan:
     """From the beginning to the first of them."""
     limit: int = 0
     """Above 0: tasks after which this one is done."""
+    sample_every: int = 16
+    """Of this many single creates one is timed on its whole way; of each batch it is the first task."""
 
 
 @dataclass(frozen=True, slots=True)

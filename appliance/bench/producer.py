@@ -13,8 +13,6 @@ from appliance.bench.http2 import Connection, Stream, data_frames
 from appliance.bench.plan import ProducerPlan
 from appliance.bench.tally import Tally, microseconds
 
-SAMPLE_EVERY: Final = 16
-"""Of this many single creates one is timed on its whole way; of each batch it is the first task."""
 _KEY_DIGITS: Final = 14
 
 
@@ -144,7 +142,7 @@ def _form(plan: ProducerPlan, stream: Stream, slot: int, number: int) -> Form:
     """The message number `number` of a producer, for one of its slots."""
     first = plan.offset + number * plan.batch
     creates = [
-        _create(plan, slot, first + index, sampled=index == 0 and (plan.batch > 1 or number % SAMPLE_EVERY == 0))
+        _create(plan, slot, first + index, sampled=index == 0 and (plan.batch > 1 or number % plan.sample_every == 0))
         for index in range(plan.batch)
     ]
     message = wire.create_event(creates[0]) if plan.batch == 1 else wire.create_batch_event(creates)

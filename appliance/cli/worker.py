@@ -85,7 +85,8 @@ class Runner:
         from codeq import Abandon
 
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, process = await asyncio.get_running_loop().subprocess_exec(
+                _Process,
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -99,9 +100,22 @@ class Runner:
         try:
             output, reason, too_long = await _talk(process, describe(task))
         finally:
-            await _end(process)
-        assert process.returncode is not None
-        return judge(process.returncode, output, reason, too_long=too_long)
+            await _end(transport, process)
+        exit_status = transport.get_returncode()
+        assert exit_status is not None
+        return judge(exit_status, output, reason, too_long=too_long)
+
+
+class _Process(asyncio.subprocess.SubprocessStreamProtocol):
+    """A process whose end is known when it ends, even if what it started holds its pipes open."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=_READ_BYTES, loop=asyncio.get_running_loop())
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
 
 
 def judge(exit_status: int, output: bytes, reason: str, *, too_long: bool) -> bytes:
@@ -146,7 +160,7 @@ def _environment(task: "codeq.Task") -> dict[str, str]:
     return {**os.environ, **{name: value for name, value in trace.items() if value}}
 
 
-async def _talk(process: asyncio.subprocess.Process, task_json: bytes) -> tuple[bytes, str, bool]:
+async def _talk(process: _Process, task_json: bytes) -> tuple[bytes, str, bool]:
     """Give the task and take the output: its start, the end of the error output, and whether there was too much."""
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     output, tail = bytearray(), bytearray()
@@ -156,7 +170,7 @@ async def _talk(process: asyncio.subprocess.Process, task_json: bytes) -> tuple[
         asyncio.create_task(_read_end(process.stderr, tail, REASON_BYTES_MAX)),
     ]
     try:
-        await process.wait()
+        await process.exited.wait()
         await asyncio.wait(pipes, timeout=PIPE_SECONDS)
     finally:
         for pipe in pipes:
@@ -185,24 +199,24 @@ async def _read_end(stream: asyncio.StreamReader, into: bytearray, most: int) ->
         del into[:-most]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the program and what it started, politely first, unless it has ended."""
-    if process.returncode is not None:
-        return
-    _signal(process, signal.SIGTERM)
+async def _end(transport: asyncio.SubprocessTransport, process: _Process) -> None:
+    """End the program and what it started, politely first, unless it has ended; and let go of its pipes."""
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TERM_SECONDS):
-                await process.wait()
+        if not process.exited.is_set():
+            _signal(transport, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TERM_SECONDS):
+                    await process.exited.wait()
     finally:
-        if process.returncode is None:
-            _signal(process, signal.SIGKILL)
-            await process.wait()
+        if not process.exited.is_set():
+            _signal(transport, signal.SIGKILL)
+            await process.exited.wait()
+        transport.close()
 
 
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+def _signal(transport: asyncio.SubprocessTransport, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        os.killpg(transport.get_pid(), number)
 
 
 def _no_constant(name: str) -> object:

@@ -29,6 +29,8 @@ END_HEADERS: Final = 0x4
 PADDED: Final = 0x8
 
 HEADER_BYTES: Final = 9
+RUN_BYTES: Final = 32 * 1024
+"""Of DATA that is handed over as one, about: compressed, it may become a thousand times as much."""
 LAST_KNOWN_TYPE: Final = CONTINUATION
 
 _OWN_SIZES: Final = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
@@ -142,7 +144,8 @@ class FrameWalker:
                 self._abuse.data_flowed = True
                 # What the codec was just given may have ended the stream.
                 if stream_id in self._lane:
-                    yield Frame(DATA, 0, stream_id, data[start:after])
+                    payload, after = self._lane_run(data, at, end)
+                    yield Frame(DATA, 0, stream_id, payload)
                     run = after
                 else:
                     run = at
@@ -161,6 +164,23 @@ class FrameWalker:
         if run < at:
             yield Frame(CODEC, 0, 0, data[run:at])
         self._buffer = data[at:]
+
+    def _lane_run(self, data: bytes, at: int, end: int) -> tuple[bytes, int]:
+        """The whole frame at this place and those behind it of the same kind and stream: their payloads as one, and
+        where they end. A peer that sends each message in a frame of its own costs hardly more than another."""
+        pieces = []
+        head = data[at + 3 : at + HEADER_BYTES]
+        enough = at + RUN_BYTES
+        while True:
+            start = at + HEADER_BYTES
+            size = int.from_bytes(data[at : at + 3])
+            if data[at + 3 : start] != head or start + size > end or not 0 < size <= self._frame_limit_bytes:
+                break
+            at = start + size
+            pieces.append(data[start:at])
+            if at > enough:
+                break
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), at
 
     def _is_own(self, kind: int, size: int, stream_id: int) -> bool:
         if self._block_stream_id:

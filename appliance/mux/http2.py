@@ -137,10 +137,10 @@ class Http2:
 
     def _handle(self, frame: frames.Frame) -> None:
         kind = frame.kind
-        if kind == frames.CODEC:
-            self._feed(frame.payload)
-        elif kind == frames.DATA:
+        if kind == frames.DATA:
             self._calls.lane_data(frame.stream_id, frame.payload)
+        elif kind == frames.CODEC:
+            self._feed(frame.payload)
         elif kind == frames.WINDOW_UPDATE:
             self._window_update(frame.stream_id, int.from_bytes(frame.payload) & 0x7FFFFFFF)
         elif kind == frames.RST_STREAM:

@@ -243,7 +243,7 @@ class Working:
         if self._drain_until is not None:
             self._end_if_drained(now)
             return None
-        # Outcomes without an answer count half: a server that delivers and never acknowledges can't fill the memory.
+        # Outcomes without an answer are bounded too: a server that delivers and never acknowledges can't fill memory.
         unsettled = len(self._leases) - self._busy
         free = min(self._concurrency - self._busy, 2 * self._concurrency + READY_COUNT_MAX - unsettled)
         count = min(free - sum(self._requested), READY_COUNT_MAX)

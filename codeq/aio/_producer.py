@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Literal, Unpack, cast, overload
 
 from codeq._core.requests import NewTask, encode_create
 from codeq._creating import (
@@ -91,6 +91,20 @@ class Producer:
         Cancelling the future does not undo the create.
         """
         return await self._submit(NewTask(command=command, payload=payload, **options), timeout_seconds)
+
+    @overload
+    async def create_many(
+        self,
+        tasks: Iterable[NewTask],
+        *,
+        timeout_seconds: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    async def create_many(
+        self, tasks: Iterable[NewTask], *, timeout_seconds: float | None = None, return_exceptions: bool
+    ) -> Sequence[str | CodeqError]: ...
 
     async def create_many(
         self, tasks: Iterable[NewTask], *, timeout_seconds: float | None = None, return_exceptions: bool = False

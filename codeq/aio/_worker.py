@@ -11,7 +11,6 @@ import random
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -22,6 +21,7 @@ from codeq._dial import Dialer, Targets, Token
 from codeq._handlers import Handler, Handlers
 from codeq._pump import log
 from codeq.aio._pump import Pump
+from codeq.aio._threads import Threads
 from codeq.tasks import Outcome
 from codeq.trace import handling
 
@@ -74,7 +74,7 @@ class Worker:
         self._stopping = False
         self._core: Working | None = None
         self._pump: Pump | None = None
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def handler(self, *commands: str, fail_on: tuple[type[Exception], ...] = ()) -> Callable[[_F], _F]:
@@ -99,7 +99,7 @@ class Worker:
             raise ValueError("the worker has no handler")
         self._core = core = self._make_core()
         self._pump = Pump(core, self._dialer, self._deliver)
-        self._threads = ThreadPoolExecutor(self._concurrency, "codeq handler")
+        self._threads = Threads(self._concurrency)
         try:
             with _signals(self.stop if signals else None):
                 if self._stopping:
@@ -127,11 +127,14 @@ class Worker:
         )
 
     async def _end_handlers(self) -> None:
-        """Wait for the coroutines that were cancelled; a thread that does not look at `task.lost` can't be ended."""
+        """Wait for the coroutines that were cancelled; a function that does not look at `task.lost` is left behind."""
+        for running in self._running.values():
+            running.cancel()
         if self._running:
             await asyncio.wait(self._running.values(), timeout=CANCEL_SECONDS)
+        self._running.clear()
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.stop()
             self._threads = None
 
     def _deliver(self) -> None:
@@ -162,7 +165,7 @@ class Worker:
 
     async def _run_function(self, core: Working, lease: Lease, handler: Handler) -> None:
         assert self._threads is not None
-        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, self._call, lease, handler)
+        outcome = await self._threads.call(lambda: self._call(lease, handler))
         self._finish(core, lease, outcome)
 
     @staticmethod
@@ -171,7 +174,7 @@ class Worker:
         try:
             with _span(lease):
                 return outcomes.of_value(handler.function(lease.task))
-        except Exception as error:  # noqa: BLE001 (whatever a handler raises is an outcome; it is logged)
+        except BaseException as error:  # noqa: BLE001 (whatever a handler raises is an outcome, sys.exit too)
             return _judge(lease, handler, error)
 
     def _finish(self, core: Working, lease: Lease, outcome: outcomes.Outcome) -> None:
@@ -185,7 +188,7 @@ CANCEL_SECONDS: Final = 15.0
 """For cancelled coroutines to clean up before `run` returns."""
 
 
-def _judge(lease: Lease, handler: Handler, error: Exception) -> outcomes.Outcome:
+def _judge(lease: Lease, handler: Handler, error: BaseException) -> outcomes.Outcome:
     if not isinstance(error, Outcome):
         log.error("the handler of task %s (%s) failed", lease.task.id, lease.task.command, exc_info=error)
     return outcomes.of_exception(error, handler.fail_on)

@@ -100,6 +100,9 @@ class Client:
     def abandoned(self, request: Request) -> None:
         pass
 
+    def wake(self) -> None:
+        pass
+
     def hold(self) -> None:
         self.holds += 1
 

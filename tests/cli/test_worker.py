@@ -20,12 +20,13 @@ from tests.client.fake_server import TOKEN, WAIT_SECONDS, FakeServer
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
-import json, os, sys, time, signal
+import json, os, signal, subprocess, sys, time
 task = json.load(sys.stdin)
 match task["payload"]:
     case "echo": print(json.dumps({"id": task["id"], "trace": os.environ.get("TRACEPARENT"), "n": task["attempts"]}))
     case "nothing": pass
     case "no json": print("hello")
+    case "leaves a child": subprocess.Popen(["sleep", "4"]); print(1)
     case "fail": sys.exit("no such address") if task["attempts"] > 1 else (print("gone", file=sys.stderr), sys.exit(65))
     case "temporary": print("the API is down", file=sys.stderr); sys.exit(75)
     case "broken": print("x" * 10_000 + "the end", file=sys.stderr); sys.exit(3)
@@ -115,6 +116,13 @@ def test_a_program_whose_task_is_lost_is_ended(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert task.nacks == [] and server.seen["result"] == 0
+
+
+def test_a_program_that_leaves_a_child_with_its_pipes_gives_its_result_all_the_same() -> None:
+    started = time.monotonic()
+    runner = worker.Runner([sys.executable, "-c", SCRIPT])
+    assert asyncio.run(runner.handle(make_task(b'"leaves a child"'))) == b"1"
+    assert time.monotonic() - started < 3.5
 
 
 def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The producer for an event loop against a server that breaks: what differs from the one for threads."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 import codeq
 from codeq import NewTask
+from codeq._core import link
 from codeq.aio import Producer
 from tests.client.fake_server import CUT, LOSE, TOKEN, FakeServer
 
@@ -75,6 +77,17 @@ def test_what_waits_for_room_learns_that_the_token_is_refused(server: FakeServer
                 await producer.create("a")
 
     asyncio.run(told())
+
+
+def test_a_target_that_never_answers_is_given_up(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "HELLO_SECONDS", 0.2)
+
+    async def told(deaf: str) -> None:
+        async with Producer([deaf, server.target], TOKEN, plaintext=True) as producer:
+            assert await producer.create("a") in server.tasks
+
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        asyncio.run(told(f"127.0.0.1:{deaf.getsockname()[1]}"))
 
 
 def test_a_create_that_is_cancelled_leaves_the_others_alone(server: FakeServer) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import socket
 import time
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import pytest
 
 import codeq
 from codeq import NewTask, Producer
+from codeq._core import link
 from tests.client.fake_server import CUT, LOSE, TOKEN, FakeServer
 
 
@@ -156,6 +158,14 @@ def test_the_next_of_several_targets_is_tried(server: FakeServer) -> None:
     dead.stop()
     with Producer([dead.target, server.target], TOKEN, plaintext=True) as producer:
         assert producer.create("a") in server.tasks
+
+
+def test_a_target_that_never_answers_is_given_up(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "HELLO_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        targets = [f"127.0.0.1:{deaf.getsockname()[1]}", server.target]
+        with Producer(targets, TOKEN, plaintext=True) as producer:
+            assert producer.create("a") in server.tasks
 
 
 def test_a_create_that_the_server_cannot_take_now_is_repeated(server: FakeServer, producer: Producer) -> None:

@@ -147,6 +147,19 @@ def test_tokens_that_do_not_fit_are_refused_for_good(client: Client) -> None:
         codeq.Admin(client.node.url, "x", **client.trust).task("a")
 
 
+def test_a_node_that_is_not_trusted_gets_no_token(client: Client) -> None:
+    if client.node.plaintext:
+        pytest.skip("there is no certificate")
+    with (
+        codeq.Producer(client.target, client.node.producer(client.tenant), timeout_seconds=0.5) as producer,
+        pytest.raises(codeq.DeadlineExceeded) as caught,
+    ):
+        producer.create("a")
+    assert isinstance(caught.value.__cause__, codeq.Unavailable)
+    with pytest.raises(codeq.Unavailable):
+        codeq.Admin(client.target, client.node.producer(client.tenant)).task("a")
+
+
 def test_a_worker_that_stops_gives_its_task_back(client: Client) -> None:
     worker = client.worker(drain_seconds=0.1)
     begun = threading.Event()
@@ -179,6 +192,38 @@ def test_a_program_is_a_worker(client: Client, tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_node_that_stops_takes_the_result_of_the_handler_that_runs(tmp_path: Path) -> None:
+    node = Node(tmp_path / "node").up()
+    try:
+        client = Client(node, "stopping")
+        worker = client.worker()
+        begun, go_on = threading.Event(), threading.Event()
+
+        @worker.handler("work")
+        def work(_task: codeq.Task) -> str:
+            begun.set()
+            go_on.wait(WAIT_SECONDS)
+            return "done"
+
+        first = client.producer.create("work")
+        with Running(worker):
+            assert begun.wait(WAIT_SECONDS)
+            node.signal(signal.SIGTERM)
+            node.wait_for_log("drain")
+            go_on.set()
+            assert node.wait() == 0
+            node.up()
+            result = client.admin.result(first)
+            assert (result.status, result.result) == ("COMPLETED", "done")
+            second = client.producer.create("work")
+            assert client.admin.result(second, wait_seconds=WAIT_SECONDS).status == "COMPLETED"
+            assert client.admin.task(first).attempts == 1
+        client.producer.close()
+        node.stop()
+    finally:
+        node.kill()
 
 
 def test_nothing_is_lost_or_twice_through_restarts_of_the_node(tmp_path: Path) -> None:

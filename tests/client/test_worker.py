@@ -278,6 +278,38 @@ def test_a_worker_that_stops_abandons_what_is_not_finished_in_time(server: FakeS
     assert (task.status, task.attempts, task.abandons) == ("PENDING", 0, 1)
 
 
+def test_a_function_that_cannot_be_ended_does_not_keep_the_worker(server: FakeServer) -> None:
+    worker = make(server, drain_seconds=0.1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    @worker.handler("work")
+    def work(_task: Task) -> None:
+        begun.set()
+        go_on.wait(WAIT_SECONDS)
+
+    task = server.add("work")
+    with running(worker) as thread:
+        assert begun.wait(WAIT_SECONDS)
+        worker.stop()
+        thread.join(WAIT_SECONDS / 2)
+        assert not thread.is_alive()
+    assert task.abandons == 1
+    go_on.set()
+
+
+def test_a_function_that_exits_is_a_failed_attempt(server: FakeServer) -> None:
+    worker = make(server)
+
+    @worker.handler("work")
+    def work(_task: Task) -> None:
+        raise SystemExit(3)
+
+    task = server.add("work")
+    with running(worker):
+        ended(server, task)
+    assert task.nacks == [(0, "SystemExit: 3")]
+
+
 def test_a_worker_that_waits_stops_at_once(server: FakeServer) -> None:
     worker = make(server, drain_seconds=60)
     worker.handler("work")(lambda _task: None)

@@ -26,6 +26,9 @@ REFUSED_STREAM: Final = 7
 COMPRESSION_ERROR: Final = 9
 ENHANCE_YOUR_CALM: Final = 11
 
+CONNECTION: Final = -1
+"""In place of a stream's number."""
+
 Fields = list[tuple[str, str]]
 
 
@@ -95,17 +98,22 @@ class Peer:
     def outcome(self, stream: int) -> Outcome:
         """Read until the stream or the connection has ended. Stream 0 waits for the connection."""
         while True:
-            try:
-                head = self._stream.read(9)
-                payload = self._stream.read(int.from_bytes(head[:3])) if len(head) == 9 else b""
-            except ConnectionResetError:
-                head = payload = b""
-            if len(head) < 9:
-                return Outcome("goaway", self.goaways[-1][1]) if self.goaways else Outcome("closed")
-            kind, flags, number = head[3], head[4], int.from_bytes(head[5:9])
-            found = self._take(kind, flags, number, payload)
-            if found is not None and number == stream:
-                return found
+            found = self.step()
+            if found is not None and found[0] in (stream, CONNECTION):
+                return found[1]
+
+    def step(self) -> tuple[int, Outcome] | None:
+        """Read one frame: the stream that it ended, if any, or `CONNECTION` where the connection has ended."""
+        try:
+            head = self._stream.read(9)
+            payload = self._stream.read(int.from_bytes(head[:3])) if len(head) == 9 else b""
+        except ConnectionResetError:
+            head = payload = b""
+        if len(head) < 9:
+            return CONNECTION, Outcome("goaway", self.goaways[-1][1]) if self.goaways else Outcome("closed")
+        kind, flags, number = head[3], head[4], int.from_bytes(head[5:9])
+        found = self._take(kind, flags, number, payload)
+        return None if found is None else (number, found)
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> Outcome | None:
         if kind == GOAWAY:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from loadtest.client import Address, Connection, closed_loop, content_length, post
+from appliance.bench.servers import Address
+from loadtest.client import Connection, closed_loop, content_length, post
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 

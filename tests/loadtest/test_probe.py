@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 
-from loadtest.client import Address
+from appliance.bench.servers import Address
 from loadtest.probe import probing
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

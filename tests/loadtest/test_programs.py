@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from appliance.bench.servers import ServerError
 from loadtest import backlog, rest_create, rest_cycle, rest_idempotency, rest_retention, rest_single
-from loadtest.node import ServerError
 
 SKETCH = str(Path(__file__).with_name("sketch.py"))
 SHORT = ["--pairs", "1", "--seconds", "1", "--warm-seconds", "0", "--connections", "8", "--threads", "1"]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.record import MS, RATIO, Report, Target, filesystem, percentile
+from appliance.bench.machine import filesystem
+from loadtest.record import MS, RATIO, Report, Target, percentile
 
 
 @given(st.lists(st.integers(), min_size=1), st.integers(1, 100))

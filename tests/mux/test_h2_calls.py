@@ -521,9 +521,9 @@ def test_an_open_call_is_granted_its_window_and_again_by_halves(make: Callers) -
     sent = 1_000_000
     peer.say(stream_id, bytes(sent))
     granted = window_updates(peer.raw, stream_id)
-    assert all(WINDOW_BYTES // 2 <= each < WINDOW_BYTES // 2 + 16_384 for each in granted)
+    assert all(WINDOW_BYTES // 2 <= each < WINDOW_BYTES // 2 + 49_152 for each in granted)
     assert sent - WINDOW_BYTES // 2 < sum(granted) <= sent + 5
-    assert 0 <= sent - sum(window_updates(peer.raw, 0)) < (1 << 20) // 4 + 16_384
+    assert 0 <= sent - sum(window_updates(peer.raw, 0)) < (1 << 20) // 4 + 49_152
 
 
 def test_a_held_call_is_granted_nothing_until_it_is_let_go(make: Callers) -> None:

@@ -5,13 +5,17 @@ from typing import Any, NamedTuple
 
 import h2.settings
 import hpack
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.mux import frames
 from appliance.mux.exchange import Request, Response
-from appliance.mux.frames import FrameWalker, frame_header
+from appliance.mux.frames import FrameWalker, Http2Error, frame_header
 from appliance.mux.grpc_framing import frame
+from appliance.mux.h2_abuse import Abuse
+from appliance.mux.limits import Limits
+from appliance.mux.sniffer import HTTP2_PREFACE
 from tests.mux.calls import Caller, Echo, Recorder
 from tests.mux.test_http2 import walk
 
@@ -24,7 +28,7 @@ class First(Recorder):
     """Ends with its first message, while its peer may still be sending."""
 
     def receive(self, messages: list[bytes]) -> None:
-        super().receive(messages)
+        super().receive(messages[:1])  # what came together with it depends on the way
         self.call.send(messages[:1])
         self.call.end(9, "one is enough")
 
@@ -34,6 +38,47 @@ def lane_off(peer: Caller) -> None:
     core = peer.core
     core._walker = FrameWalker(core._abuse, 16_384, (), core._over)
     core._walker._preface_read = True
+
+
+def plain(stream_id: int, payload: bytes, flags: int = 0) -> bytes:
+    return frame_header(frames.DATA, flags, stream_id, len(payload)) + payload
+
+
+def sorted_out(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Kind, stream and payload of what a walker with stream 1 in its lane and 3 over hands out."""
+    walker = FrameWalker(Abuse(Limits()), 16_384, {1}, {3})
+    return [(each.kind, each.stream_id, each.payload) for each in walker.receive(HTTP2_PREFACE + data, 0.0)]
+
+
+def test_neighbouring_frames_of_one_stream_are_handed_over_as_one() -> None:
+    last, other = plain(1, b"e", frames.END_STREAM), plain(5, b"f")
+    found = sorted_out(plain(1, b"a") + plain(1, b"bc") + other + plain(1, b"d") + last + plain(1, b"cut off")[:-1])
+    assert found == [
+        (frames.DATA, 1, b"abc"),
+        (frames.CODEC, 0, other),
+        (frames.DATA, 1, b"d"),
+        (frames.CODEC, 0, last),
+    ]
+
+
+def test_what_is_handed_over_as_one_is_bounded() -> None:
+    sizes = [len(payload) for _, _, payload in sorted_out(plain(1, bytes(1_000)) * 200)]
+    assert sum(sizes) == 200_000 and max(sizes) < frames.RUN_BYTES + 1_000
+
+
+def test_empty_and_padded_frames_and_those_within_a_header_block_go_to_the_codec() -> None:
+    codec = plain(1, b"") + plain(1, b"\0a", frames.PADDED) + plain(1, b"a", 2) + frame_header(frames.HEADERS, 0, 5, 0)
+    assert sorted_out(codec + plain(1, b"a")) == [(frames.CODEC, 0, codec + plain(1, b"a"))]
+
+
+def test_all_data_of_a_stream_that_is_over_is_kept_from_the_codec() -> None:
+    data = [plain(3, b"a"), plain(3, b"\0a", frames.PADDED), plain(3, b""), plain(3, b"a", frames.END_STREAM)]
+    assert [each[:2] for each in sorted_out(b"".join(data))] == [(frames.DATA, 3)] * 4
+
+
+def test_an_oversized_frame_in_the_lane_is_refused_behind_good_ones() -> None:
+    with pytest.raises(Http2Error):
+        sorted_out(plain(1, b"a") + frame_header(frames.DATA, 0, 1, 16_385) + bytes(16_385))
 
 
 # The same bytes both ways.
@@ -203,7 +248,8 @@ def play(script: Script, cuts: list[int], lane: bool) -> Result:
     peer.wire.connection.connection_lost(None)
     assert peer.wire.hub.memory.used_bytes == 0 and peer.core._calls.held_bytes == 0
     assert set(peer.wire.watcher.reasons) <= {"h2-empty-frames"}
-    return Result([(each.messages, each.heard) for each in sessions], requests, _by_stream(answer))
+    heard = [(each.messages, [name for name, _ in itertools.groupby(each.heard)]) for each in sessions]
+    return Result(heard, requests, _by_stream(answer))
 
 
 def _by_stream(answer: bytes) -> dict[int, list[Any]]:

@@ -326,12 +326,13 @@ def test_every_body_arrives_whole_however_it_is_cut(data: st.DataObject) -> None
         for each in (stream_id, min(left)):
             if each not in left:
                 continue
-            size = min(left[each], peer.h2.local_flow_control_window(each), 16_000)
+            window = peer.h2.local_flow_control_window(each)
+            size = min(left[each], window, 16_000)
             if size or not left[each]:
                 left[each] -= size
                 body = b"%d" % ((each - 1) // 2) * size
                 peer.h2.send_data(
-                    each, body, end_stream=not left[each], pad_length=3 if size > 8 and size < 9_000 else None
+                    each, body, end_stream=not left[each], pad_length=3 if 8 < size < min(9_000, window - 3) else None
                 )
                 if not left[each]:
                     del left[each]

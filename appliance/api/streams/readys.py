@@ -31,6 +31,9 @@ from appliance.tasks.model import FOREVER_MS, Claim, Claimed, Operation, Task
 SCOPE: Final = "codeq:claim"
 _KINDS_KEPT: Final = 16
 
+_SEEN_MAX: Final = 64
+_SEEN_BYTES_MAX: Final = 256
+
 Key = tuple[tuple[str, ...], int, int]
 """Commands, lease seconds and count of a Ready, as the worker sent them."""
 
@@ -67,6 +70,7 @@ class Readys:
         "_offer",
         "_paused",
         "_purge_at",
+        "_seen",
         "_settled",
         "_shut",
         "_worker",
@@ -92,18 +96,32 @@ class Readys:
         self._give_back = give_back
         self._settled = settled
         self._kinds: dict[Key, Kind] = {}
+        self._seen: dict[bytes, Kind] = {}
         self._fresh: dict[Kind, None] = {}
         self._purge_at = _KINDS_KEPT
         self._paused = False
         self._shut = False
         self.waiting = 0
 
-    def add(self, commands: Sequence[str], lease_seconds: int, count: int) -> None:
-        """A Ready came; `expose` must follow. Raises GrpcError for one that can never be answered."""
-        if self._shut:
-            return
+    def repeats(self, message: bytes) -> bool:
+        """Whether this event is a Ready that came before, byte for byte, as most are; then it joins that one."""
+        kind = self._seen.get(message) if len(message) <= _SEEN_BYTES_MAX else None
+        if kind is None:
+            return False
+        self._join(kind)
+        return True
+
+    def add(self, commands: Sequence[str], lease_seconds: int, count: int, message: bytes) -> None:
+        """A Ready came, as this event; `expose` must follow. Raises GrpcError for one that can never be answered."""
         key = (tuple(commands), lease_seconds, count)
         kind = self._kinds.get(key) or self._new_kind(key)
+        if len(message) <= _SEEN_BYTES_MAX and len(self._seen) < _SEEN_MAX:
+            self._seen[message] = kind
+        self._join(kind)
+
+    def _join(self, kind: Kind) -> None:
+        if self._shut:
+            return
         if self.waiting >= READYS_MAX:
             raise GrpcError(RESOURCE_EXHAUSTED, f"more than {READYS_MAX} readys wait on this stream")
         self.waiting += 1
@@ -157,6 +175,7 @@ class Readys:
             raise GrpcError(status, problem.message) from None
         if len(self._kinds) >= self._purge_at:
             self._kinds = {each: kind for each, kind in self._kinds.items() if kind.waiting or kind.exposed}
+            self._seen.clear()
             self._purge_at = max(_KINDS_KEPT, 2 * len(self._kinds))
         kind = self._kinds[key] = Kind(named, lease_ms, count)
         return kind

@@ -181,7 +181,7 @@ class Stream:
         self._offer(operation)
 
     def _offer(self, operation: Operation) -> None:
-        if not self.world.scheduler.offer(operation) and not self._holding:
+        if not self.world.scheduler.offer(operation) and not self._holding and not self.call.closed:
             self._holding = True
             self.world.scheduler.when_room(operation.tenant, partial(self._resume, self.call.hold()))
 

@@ -4,7 +4,6 @@ Owns the events and answers of workerpb. Results that arrive together are one op
 without `lease_id` stands for the last lease that this stream received for its task. Runs on the event loop's thread.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -17,19 +16,19 @@ from appliance.api.parse import (
     WORKER_CHARS_MAX,
     lease_number,
 )
-from appliance.api.streams.leases import Lease, Leases
+from appliance.api.streams.acks import Meant, acknowledgement, result_ack_batch, result_acks
+from appliance.api.streams.leases import Delivered, Lease, Leases, Outbox
 from appliance.api.streams.readys import Kind, Readys
-from appliance.api.streams.settings import BATCH_ITEMS_MAX, ECHO_CHARS_MAX, SINGLES_BYTES_MAX
+from appliance.api.streams.settings import BATCH_ITEMS_MAX, SINGLES_BYTES_MAX
 from appliance.api.streams.stream import (
     GONE,
     INVALID_ARGUMENT_NAME,
     End,
     Stream,
     World,
-    error_text,
     outcomes_of,
 )
-from appliance.api.streams.tasks import Delivered, Deliveries
+from appliance.api.streams.tasks import Deliveries
 from appliance.api.streams.values import completed, result_text, seconds_ms, words
 from appliance.api.streams.wire import worker_pb2 as wire
 from appliance.auth.caller import WORKER, Caller
@@ -50,37 +49,9 @@ from appliance.tasks.model import (
 )
 
 _decode: Final = wire.WorkerEvent.FromString
-_single: Final = wire.ServerEvent()
-"""Filled anew for each acknowledgement: half the cost of a new one."""
-_single_ack: Final = _single.result_ack
 
 _LEASE_OVER: Final = frozenset({CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND})
 """Refusals that say that the lease which the event meant is no more."""
-
-
-class Outbox:
-    """Which tasks went with which message, as long as the message may still be unsent.
-
-    An entry is the number of its first message, tasks per message, and the tasks.
-    """
-
-    __slots__ = ("_entries",)
-
-    def __init__(self) -> None:
-        self._entries: deque[tuple[int, int, Delivered]] = deque()
-
-    def add(self, first: int, count: int, delivered: Delivered, written: int) -> None:
-        """Tasks were given to the call, beginning with message `first`; `written` messages have left it."""
-        entries = self._entries
-        while entries and entries[0][0] + -(-len(entries[0][2]) // entries[0][1]) <= written:
-            entries.popleft()
-        entries.append((first, count, delivered))
-
-    def unsent(self, written: int) -> list[tuple[str, Lease]]:
-        """The tasks of messages that have not left."""
-        return [
-            lease for first, count, delivered in self._entries for lease in delivered[max(0, written - first) * count :]
-        ]
 
 
 class WorkerStream(Stream):
@@ -108,7 +79,7 @@ class WorkerStream(Stream):
         self._leases = Leases()
         self._outbox = Outbox()
         self._results: list[Finish | Problem] = []
-        self._meant: list[tuple[str, int | None]] = []
+        self._meant: Meant = []
         self._bytes = 0
         self._winding: End | None = None
         self._abandons = False
@@ -117,6 +88,8 @@ class WorkerStream(Stream):
     # Events.
 
     def _take(self, message: bytes) -> None:
+        if self._caller is not None and self._readys.repeats(message):
+            return
         event = _decode(message)
         kind = event.WhichOneof("event")
         if self._caller is None:
@@ -124,7 +97,7 @@ class WorkerStream(Stream):
             self._greet(event.hello)
         elif kind == "ready":
             ready = event.ready
-            self._readys.add(ready.commands, ready.lease_seconds, ready.count)
+            self._readys.add(ready.commands, ready.lease_seconds, ready.count, message)
         elif kind == "result":
             self._result(event.result)
             self._bytes += len(message)
@@ -228,38 +201,26 @@ class WorkerStream(Stream):
 
     def _result_batch(self, results: Sequence[wire.Result]) -> None:
         if not results:
-            self._send([_acks_message((), ())])
+            self._send([result_ack_batch([], [])])
         for start in range(0, len(results), BATCH_ITEMS_MAX):
             for result in results[start : start + BATCH_ITEMS_MAX]:
                 self._result(result)
             self._finish_all(self._batch_done)
 
-    def _finish_all(self, done: Callable[[list[tuple[str, int | None]], Any], None]) -> None:
+    def _finish_all(self, done: Callable[[Meant, Any], None]) -> None:
         meant, results = self._meant, self._results
         self._meant, self._results, self._bytes = [], [], 0
         self._ask(FinishBatch(self._owner().tenant, partial(done, meant), results))
 
-    def _results_done(self, meant: list[tuple[str, int | None]], outcome: list[Record | Problem] | Problem) -> None:
+    def _results_done(self, meant: Meant, outcome: list[Record | Problem] | Problem) -> None:
         outcomes = outcomes_of(outcome, len(meant))
-        messages = []
-        ack, serialize = _single_ack, _single.SerializeToString
-        for (text, _), finished in zip(meant, outcomes, strict=True):
-            ack.Clear()
-            ack.task_id = text[:ECHO_CHARS_MAX]
-            if isinstance(finished, Problem):
-                ack.error_message = error_text(finished)
-            else:
-                ack.ok = True
-            messages.append(serialize())
-        self._finished(meant, outcomes, messages)
+        self._finished(meant, outcomes, result_acks(meant, outcomes))
 
-    def _batch_done(self, meant: list[tuple[str, int | None]], outcome: list[Record | Problem] | Problem) -> None:
+    def _batch_done(self, meant: Meant, outcome: list[Record | Problem] | Problem) -> None:
         outcomes = outcomes_of(outcome, len(meant))
-        self._finished(meant, outcomes, [_acks_message(meant, outcomes)])
+        self._finished(meant, outcomes, [result_ack_batch(meant, outcomes)])
 
-    def _finished(
-        self, meant: list[tuple[str, int | None]], outcomes: Sequence[Record | Problem], messages: list[bytes]
-    ) -> None:
+    def _finished(self, meant: Meant, outcomes: Sequence[Record | Problem], messages: list[bytes]) -> None:
         settled = self._leases.settled
         for (text, number), finished in zip(meant, outcomes, strict=True):
             if not isinstance(finished, Problem) or finished.code in _LEASE_OVER:
@@ -321,18 +282,7 @@ class WorkerStream(Stream):
         self._answered()
 
     def _acknowledge(self, name: str, text: str, outcome: Extended | Returned | Problem) -> None:
-        event = wire.ServerEvent()
-        ack = getattr(event, name)
-        ack.task_id = text[:ECHO_CHARS_MAX]
-        if isinstance(outcome, Problem):
-            ack.error_message = error_text(outcome)
-        else:
-            ack.ok = True
-            if name == "nack_ack" and isinstance(outcome, Returned):
-                # In whole seconds, rounded up: the delay is over then.
-                ack.applied_delay_seconds = -(-outcome.delay_ms // 1000)
-                ack.dlq = outcome.dead
-        self._send([event.SerializeToString()])
+        self._send([acknowledgement(name, text, outcome)])
 
     # Tasks.
 
@@ -439,18 +389,6 @@ class WorkerStream(Stream):
             self._stop_wait()
             self._stop_wait = None
         super()._finish()
-
-
-def _acks_message(meant: Sequence[tuple[str, int | None]], outcomes: Sequence[Record | Problem]) -> bytes:
-    event = wire.ServerEvent()
-    event.result_ack_batch.SetInParent()
-    add = event.result_ack_batch.acks.add
-    for (text, _), finished in zip(meant, outcomes, strict=True):
-        if isinstance(finished, Problem):
-            add(task_id=text[:ECHO_CHARS_MAX], error_message=error_text(finished))
-        else:
-            add(task_id=text[:ECHO_CHARS_MAX], ok=True)
-    return event.SerializeToString()
 
 
 def _never(_outcome: Record | Problem) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.bench.servers import ServerError, metric_sum, running_node, running_prototype, workspace
 from loadtest.client import get
-from loadtest.node import ServerError, metric_sum, running_node, running_prototype, workspace
 
-SKETCH = Path(__file__).with_name("sketch.py")
+SKETCH = Path(__file__).parent.parent / "loadtest" / "sketch.py"
 WAIT_SECONDS = 30
 
 

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from loadtest.cpu import anonymous_bytes, cpu_seconds
+from appliance.bench.proc import anonymous_bytes, cpu_seconds
 
 SPENT_SECONDS = 0.15
 TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
