@@ -23,9 +23,12 @@ MS: Final = "ms"
 SECONDS: Final = "s"
 MICROSECONDS: Final = "µs"
 MEGABYTES: Final = "MB"
+KIBIBYTES: Final = "KiB"
 COUNT: Final = "count"
 
-_FORMATS: Final = {RATIO: ".3f", PER_SECOND: ",.0f", MS: ".2f", SECONDS: ".3f", MICROSECONDS: ".1f", MEGABYTES: ".1f"}
+_FORMATS: Final = {
+    RATIO: ".3f", PER_SECOND: ",.0f", MS: ".2f", SECONDS: ".3f", MICROSECONDS: ".1f", MEGABYTES: ".1f", KIBIBYTES: ".1f",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

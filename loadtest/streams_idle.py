@@ -19,9 +19,8 @@ from appliance.bench.scenario import Scenario, plans
 from appliance.bench.servers import ServerError, running_node, workspace
 from appliance.bench.tally import Distribution, Tally
 from loadtest import arguments
-from loadtest.record import COUNT, MS, RATIO, Report, Target, progress
+from loadtest.record import COUNT, KIBIBYTES, MS, RATIO, Report, Target, progress
 
-KIBIBYTES: Final = "KiB"
 CONNECTION_TARGET: Final = Target("<", 48)
 STREAM_TARGET: Final = Target("<", 8)
 CPU_TARGET: Final = Target("<", 0.01)

@@ -65,7 +65,7 @@ def _panel(panel: Panel, top: int) -> list[str]:
             for at, value in enumerate(values)
         )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        x = right - 120 * (len(panel.lines) - number)
+        x = right - 150 * (len(panel.lines) - number)
         parts.append(f'<text x="{x}" y="{top + 14}" fill="{colour}">{escape(name)}</text>')
     parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{count} s</text>')
     return parts

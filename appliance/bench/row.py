@@ -95,7 +95,7 @@ def text(made: Row) -> str:
     bound = {True: "CLIENT-BOUND: the server could do more", False: "server-bound", None: "unknown"}[made.client_bound]
     lines = {
         "server": f"{made.server}, durability {made.durability}, replicas {made.replicas}, TLS {_yes(made.tls)}",
-        "machine": f"{made.machine['cores']} cores, {made.machine['processor']}, {made.machine['filesystem']}, "
+        "clients on": f"{made.machine['cores']} cores, {made.machine['processor']}, {made.machine['filesystem']}, "
         f"Python {made.machine['python']}, load average {made.machine['load_average'][0]:.1f}",
         "load": _load(scenario),
         "window": f"{made.seconds} s after {made.warm_seconds} s of warming up",
@@ -120,19 +120,20 @@ def text(made: Row) -> str:
 def second(number: int, tally: Tally, scenario: Scenario) -> str:
     """One second, for people who wait."""
     facts = _second(tally, scenario)
-    shown = ", ".join(f"{name} {value:,.0f}" for name, value in facts.items() if name.endswith("/s"))
+    finished = f", finished {tally.finished:,}/s" if scenario.cycles else ""
     refused = f", refused {tally.refused:,}" if tally.refused else ""
-    return f"  {number + 1:>4} s  {shown}, ack p50 {facts['ack p50']:.1f} ms, p99 {facts['ack p99']:.1f} ms{refused}"
+    ack = f"ack p50 {facts['ack_p50_ms']:.1f} ms, p99 {facts['ack_p99_ms']:.1f} ms"
+    return f"  {number + 1:>4} s  created {tally.created:,}/s{finished}, {ack}{refused}"
 
 
 def _second(tally: Tally, scenario: Scenario) -> dict[str, float]:
     acks, finishes = _of(tally, "acks"), _of(tally, "finishes")
-    facts: dict[str, float] = {"created/s": tally.created}
+    facts: dict[str, float] = {"created_per_second": tally.created}
     if scenario.cycles:
-        facts |= {"finished/s": tally.finished}
-    facts |= {"ack p50": acks.percentile_ms(50), "ack p99": acks.percentile_ms(99)}
+        facts |= {"finished_per_second": tally.finished}
+    facts |= {"ack_p50_ms": acks.percentile_ms(50), "ack_p99_ms": acks.percentile_ms(99)}
     if scenario.cycles:
-        facts |= {"finish p99": finishes.percentile_ms(99)}
+        facts |= {"finish_p99_ms": finishes.percentile_ms(99)}
     return facts
 
 

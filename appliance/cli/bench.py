@@ -90,10 +90,10 @@ def _write(made: row.Row, arguments: argparse.Namespace) -> None:
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(made.record())) + b"\n")
     if arguments.plot:
-        lines = {name: [each[name] for each in made.over_time] for name in made.over_time[0]}
+        lines = {name.replace("_", " "): [each[name] for each in made.over_time] for name in made.over_time[0]}
         panels = [
-            plot.Panel("tasks per second", {name: line for name, line in lines.items() if name.endswith("/s")}),
-            plot.Panel("latency, ms", {name: line for name, line in lines.items() if not name.endswith("/s")}),
+            plot.Panel("tasks per second", {name: line for name, line in lines.items() if name.endswith("second")}),
+            plot.Panel("latency, ms", {name: line for name, line in lines.items() if not name.endswith("second")}),
         ]
         arguments.plot.write_text(plot.drawing(f"{made.name}, {made.server}", panels))
 

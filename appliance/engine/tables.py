@@ -36,6 +36,9 @@ META: Final = 9
 TABLE_NAMES: Final = ("body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta")
 TABLE_COUNT: Final = len(TABLE_NAMES)
 
+INDEX_TABLES: Final = frozenset((READY, LEASE, DUE, EXPIRE))
+"""The tables whose rows are all key."""
+
 ID_BYTES: Final = 16
 QUEUE_BYTES: Final = 8
 TENANT_BYTES: Final = 4
@@ -49,7 +52,6 @@ IDEM_PLAIN_BYTES: Final = 200
 """An idempotency key longer than this keeps its head and gets a hash for its tail: equal heads still lie together."""
 
 _U32 = struct.Struct(">I")
-_TIME_ID = struct.Struct(">Q16s")
 
 
 def tenant_prefix(tenant: int) -> bytes:
@@ -62,14 +64,18 @@ def queue_prefix(tenant: int, command: int) -> bytes:
     return _U32.pack(tenant) + _U32.pack(command)
 
 
+PRIORITY_BYTES: Final = tuple(bytes([255 - priority]) for priority in range(256))
+"""A priority as it stands in a key, so that higher ones come first."""
+
+
 def ready_key(queue: bytes, priority: int, task_id: bytes) -> bytes:
     """Key of a claimable task: higher priorities first, then older ids."""
-    return b"%b%c%b" % (queue, 255 - priority, task_id)
+    return queue + PRIORITY_BYTES[priority] + task_id
 
 
 def time_key(queue: bytes, time_ms: int, task_id: bytes) -> bytes:
     """Key in `lease`, `due` or `expire`; `queue` gives the tenant."""
-    return queue[:4] + _TIME_ID.pack(time_ms, task_id)
+    return queue[:4] + time_ms.to_bytes(8, "big") + task_id
 
 
 def time_of(key: bytes) -> int:

@@ -39,11 +39,11 @@ from appliance.engine.tables import (
     IDEM,
     LEASE,
     META,
+    PRIORITY_BYTES,
     QUEUE_BYTES,
     READY,
     STATE,
     idem_key,
-    ready_key,
     time_key,
 )
 from appliance.errors import Problem
@@ -228,7 +228,7 @@ class Tasks:
                 # The tasks leased so far in this claim must reach their worker, so this one is only passed over.
                 self._on_damage(damage)
                 continue
-            if first.window.wants_refill:
+            if first.window.horizon is not None and first.window.wants_refill:
                 self.low_windows[first] = None
             if task is not None:
                 tasks.append(task)
@@ -236,6 +236,9 @@ class Tasks:
         return tasks
 
     def _smallest_head(self, queues: list[Queue]) -> Queue | None:
+        if len(queues) == 1:
+            queue = queues[0]
+            return queue if queue.window.heap or queue.window.head(self.overlay) is not None else None
         best, best_suffix = None, b""
         for queue in queues:
             head = queue.window.head(self.overlay)
@@ -493,7 +496,8 @@ class Tasks:
 
     def _own_state(self, tenant_name: str, task_id: bytes) -> State | None:
         tenant = self.registry.tenants.get(tenant_name)
-        state = self._state(task_id)
+        entry = self._hot.get(task_id)
+        state = entry[0] if entry is not None else self._state(task_id)
         if tenant is None or state is None or state.queue[:4] != tenant.prefix:
             return None
         return state
@@ -618,26 +622,27 @@ class Tasks:
         they are; `state` is None where the row stays as it is or is deleted by the caller.
         """
         group = self.overlay.open
-        counts = queue.counts
+        counts, timed = queue.counts, self._timed
         self.edges[edge.number] += 1
         group.transitions += 1
         self.registry.dirty[queue] = None
         leaving, entering = edge.state, edge.next
+        # The keys are those of `ready_key` and `time_key`, put together in place: this is the hottest path there is.
         if leaving == table.READY:
             counts[leaving] -= 1
-            group.delete(READY, ready_key(queue.prefix, priority, task_id))
+            group.delete(READY, queue.prefix + PRIORITY_BYTES[priority] + task_id)
         elif leaving != table.ABSENT:
             counts[leaving] -= 1
-            group.delete(self._timed[leaving][0], time_key(queue.prefix, left_at, task_id))
+            group.delete(timed[leaving][0], queue.tenant.prefix + left_at.to_bytes(8, "big") + task_id)
         if state is not None:
             group.put(STATE, task_id, encode_row(state))
         if entering == table.READY:
             counts[entering] += 1
-            self._enter_ready(group, queue, ready_key(queue.prefix, priority, task_id))
+            self._enter_ready(group, queue, queue.prefix + PRIORITY_BYTES[priority] + task_id)
         elif entering != table.ABSENT:
             counts[entering] += 1
-            index, deadlines = self._timed[entering]
-            key = time_key(queue.prefix, entered_at, task_id)
+            index, deadlines = timed[entering]
+            key = queue.tenant.prefix + entered_at.to_bytes(8, "big") + task_id
             group.put_new(index, key, b"")
             deadlines.push(key)
 

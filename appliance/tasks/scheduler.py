@@ -33,11 +33,13 @@ from appliance.tasks.model import (
     Claimed,
     Create,
     CreateBatch,
+    Created,
     Finish,
     FinishBatch,
     Heartbeat,
     Nack,
     Operation,
+    Record,
     Requeue,
     Task,
 )
@@ -390,8 +392,11 @@ class Scheduler:
         try:
             return decide(self, now, operation)
         except DamagedRow as damage:
-            self._on_error(damage)
-            return unavailable("a stored row of this task is damaged", 60)
+            return self._damaged(damage)
+
+    def _damaged(self, damage: DamagedRow) -> Problem:
+        self._on_error(damage)
+        return unavailable("a stored row of this task is damaged", 60)
 
     def _release(self, sink: Callable[[Any], None], outcome: Any, *, wrote: bool) -> None:
         group = self.overlay.open if wrote else self.overlay.newest_written()
@@ -410,11 +415,14 @@ class Scheduler:
         return self.tasks.create(now, operation.tenant, operation.task)
 
     def _create_batch(self, now: int, operation: CreateBatch) -> Any:
-        tenant, sink = operation.tenant, operation.sink
-        return [
-            task if isinstance(task, Problem) else self._outcome(Scheduler._create, now, Create(tenant, sink, task))
-            for task in operation.tasks
-        ]
+        create, tenant = self.tasks.create, operation.tenant
+        outcomes: list[Created | Problem] = []
+        for task in operation.tasks:
+            try:
+                outcomes.append(task if isinstance(task, Problem) else create(now, tenant, task))
+            except DamagedRow as damage:
+                outcomes.append(self._damaged(damage))
+        return outcomes
 
     def _claim(self, now: int, claim: Claim) -> Any:
         if claim.gone:
@@ -444,10 +452,14 @@ class Scheduler:
         return self.tasks.finish(now, operation, self._same_json)
 
     def _finish_batch(self, now: int, operation: FinishBatch) -> Any:
-        return [
-            item if isinstance(item, Problem) else self._outcome(Scheduler._finish, now, item)
-            for item in operation.items
-        ]
+        finish, same_json = self.tasks.finish, self._same_json
+        outcomes: list[Record | Problem] = []
+        for item in operation.items:
+            try:
+                outcomes.append(item if isinstance(item, Problem) else finish(now, item, same_json))
+            except DamagedRow as damage:
+                outcomes.append(self._damaged(damage))
+        return outcomes
 
     def _cancel(self, now: int, operation: Cancel) -> Any:
         return self.tasks.cancel(now, operation)

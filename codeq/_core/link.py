@@ -26,6 +26,8 @@ HELLO_SECONDS: Final = 10.0
 STABLE_SECONDS: Final = 5.0
 """A connection that lived so long was a good one: the next pause starts small again. One that is greeted and ended
 at once, by a node that is about to go, counts as a failure."""
+GREETED_ATTEMPTS_MAX: Final = 3
+"""What failures before a greeting still count for after it: somebody is there, so the next pause is under a second."""
 REDIRECTS_MAX: Final = 3
 """Hints to the leader that are followed in a row without a pause: two nodes that point at each other cost no more."""
 FATAL: Final = frozenset({"PERMISSION_DENIED", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED"})
@@ -107,6 +109,7 @@ class Link:
             self.state = State.OPEN
             self._greeted = True
             self._open_since = now
+            self._attempts = min(self._attempts, GREETED_ATTEMPTS_MAX)
             self._redirects = 0
             self.trouble = None
 

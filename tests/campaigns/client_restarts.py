@@ -31,6 +31,7 @@ PACE_SECONDS: Final = 0.002
 LOAD_SECONDS_MAX: Final = 1.0
 START_SECONDS_MAX: Final = 0.4
 """Every other kill falls into the start of the node."""
+PROGRESS_DELIVERIES: Final = 20
 PATIENCE_SECONDS: Final = 120.0
 """For a create through several restarts, and for the end."""
 SHOWN_MAX: Final = 10
@@ -75,6 +76,7 @@ class Campaign:
         working = asyncio.create_task(worker.run(signals=False))
         producing = asyncio.create_task(self._produce())
         for number in range(restarts):
+            await self._progress()
             await asyncio.sleep(self._rng.random() * LOAD_SECONDS_MAX)
             await asyncio.to_thread(self._restart, number)
         await asyncio.sleep(LOAD_SECONDS_MAX)
@@ -98,6 +100,12 @@ class Campaign:
     @property
     def _ca(self) -> Path | None:
         return None if self._node.plaintext else self._node.folder / "ca.pem"
+
+    async def _progress(self) -> None:
+        """Wait until both clients are at work again, so that the next kill meets them there."""
+        goal = self._handled.total() + PROGRESS_DELIVERIES
+        while self._handled.total() < goal:
+            await asyncio.sleep(PACE_SECONDS)
 
     async def _produce(self) -> None:
         target, token = f"localhost:{self._node.port}", self._node.producer("clients")

@@ -26,8 +26,9 @@ PRECONDITION = Outcome("grpc", 9)
 UNIMPLEMENTED = Outcome("grpc", 12)
 INTERNAL = Outcome("grpc", 13)
 UNAUTHENTICATED = Outcome("grpc", 16)
-UNSUPPORTED = Outcome("status", 415)
+UNSUPPORTED = Outcome("status", 415, "unsupported-media-type")
 PROTOCOL = Outcome("goaway", frames.PROTOCOL_ERROR)
+CALM = Outcome("goaway", frames.ENHANCE_YOUR_CALM)
 RESET = Outcome("reset", frames.PROTOCOL_ERROR)
 ERROR = Outcome("answer", 0, "InvalidArgument")
 """A ServerError with this code; the stream lives on."""
@@ -130,7 +131,7 @@ HEADS: Final = (
     headed("a name in capital letters", PROTOCOL, ("X-A", "b")),
     headed("a header of connections", PROTOCOL, ("connection", "close")),
     headed("a line break in a value", PROTOCOL, ("x-a", "b\r\nc: d")),
-    headed("too many fields", Outcome("goaway", frames.ENHANCE_YOUR_CALM), *(("x-a", "b") for _ in range(LIMITS.head_fields + 1))),
+    headed("too many fields", CALM, *(("x-a", "b") for _ in range(LIMITS.head_fields + 1))),
 )  # fmt: skip
 
 
@@ -232,15 +233,27 @@ def answered(code: str) -> Outcome:
     return Outcome("answer", 0, code)
 
 
+def _batch(count: int) -> bytes:
+    """A batch of empty creates."""
+    batch = pb.CreateTaskBatch(tasks=[pb.CreateTask()] * count)
+    return pb.ProducerEvent(create_batch=batch).SerializeToString()
+
+
 EVENTS: Final = (
     untold("a create before hello", PRECONDITION, pb.ProducerEvent(create=pb.CreateTask()).SerializeToString()),
-    untold("a batch before hello", PRECONDITION, pb.ProducerEvent(create_batch=pb.CreateTaskBatch()).SerializeToString()),
+    untold("a batch before hello", PRECONDITION, _batch(0)),
     untold("nothing before hello", PRECONDITION, b""),
     untold("an unknown field before hello", PRECONDITION, b"\xfa\x07\x01x"),
     *(
-        untold(f"{name} before hello", PRECONDITION, wb.WorkerEvent(**{name: kind()}).SerializeToString(), WORKER)
-        for name, kind in (("ready", wb.Ready), ("result", wb.Result), ("nack", wb.Nack), ("heartbeat", wb.Heartbeat),
-                           ("abandon", wb.Abandon), ("result_batch", wb.ResultBatch))
+        untold(f"{event.WhichOneof('event')} before hello", PRECONDITION, event.SerializeToString(), WORKER)
+        for event in (
+            wb.WorkerEvent(ready=wb.Ready()),
+            wb.WorkerEvent(result=wb.Result()),
+            wb.WorkerEvent(nack=wb.Nack()),
+            wb.WorkerEvent(heartbeat=wb.Heartbeat()),
+            wb.WorkerEvent(abandon=wb.Abandon()),
+            wb.WorkerEvent(result_batch=wb.ResultBatch()),
+        )
     ),
     untold("a worker_id past its limit", INVALID_ARGUMENT, worker_hello("x", "w" * 129), WORKER),
     told("an event with nothing in it", ERROR, b""),
@@ -248,7 +261,7 @@ EVENTS: Final = (
     told("a second hello", ERROR, producer_hello("x")),
     told("an empty event to the worker", ERROR, b"", path=WORKER),
     told("a second hello to the worker", ERROR, worker_hello("x"), path=WORKER),
-    told("too many items", EXHAUSTED, pb.ProducerEvent(create_batch=pb.CreateTaskBatch(tasks=[pb.CreateTask()] * 20_001)).SerializeToString()),
+    told("too many items", EXHAUSTED, _batch(20_001)),
     creates("no command", command=""),
     creates("a command with a space", command="a b"),
     creates("a command past its limit", command="c" * 1_000),
@@ -335,9 +348,9 @@ HTTP2: Final = (
     raw("a window update cut short", Outcome("goaway", frames.FRAME_SIZE_ERROR),
         frame(frames.WINDOW_UPDATE, 0, STREAM, bytes(3))),
     raw("a call on an even stream", PROTOCOL, frame(frames.HEADERS, frames.END_HEADERS, 4, b"\x82")),
-    raw("empty DATA again and again", Outcome("goaway", frames.ENHANCE_YOUR_CALM),
+    raw("empty DATA again and again", CALM,
         frame(frames.DATA, 0, STREAM) * (LIMITS.h2_empty_frames + 1)),
-    raw("pings again and again", Outcome("goaway", frames.ENHANCE_YOUR_CALM),
+    raw("pings again and again", CALM,
         frame(frames.PING, 0, 0, bytes(8)) * (LIMITS.h2_pings + 2)),
     raw("an answer to a setting with content", Outcome("goaway", frames.FRAME_SIZE_ERROR),
         frame(frames.SETTINGS, ACK, 0, bytes(6))),

@@ -32,7 +32,7 @@ def test_a_connection_that_lived_makes_the_next_pause_small_again() -> None:
     link.connecting(0.0)
     link.greeted(0.0)
     link.ended(STABLE_SECONDS / 2, "UNAVAILABLE", "", "")
-    assert link.pause_until - STABLE_SECONDS / 2 > 1.0
+    assert link.pause_until - STABLE_SECONDS / 2 == pytest.approx(0.8)
     link.connecting(10.0)
     link.greeted(10.0)
     link.ended(10.0 + STABLE_SECONDS, "UNAVAILABLE", "", "")
