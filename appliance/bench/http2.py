@@ -98,12 +98,21 @@ class Stream:
         """Send what waits, as far as windows allow."""
         connection, blocked = self._connection, self.blocked
         while blocked:
-            size = len(blocked[0]) - _HEADER_BYTES
-            if size > self.window or size > connection.window:
+            waiting = blocked[0]
+            size = len(waiting) - _HEADER_BYTES
+            allowed = min(self.window, connection.window)
+            if size <= allowed:
+                blocked.popleft()
+            elif allowed > 0:
+                # A peer that grants in steps may be waiting for just these bytes.
+                size = allowed
+                blocked[0] = frame(_DATA, 0, self.id, waiting[_HEADER_BYTES + size :])
+                waiting = frame(_DATA, 0, self.id, waiting[_HEADER_BYTES : _HEADER_BYTES + size])
+            else:
                 return
             self.window -= size
             connection.window -= size
-            connection.outgoing.append(blocked.popleft())
+            connection.outgoing.append(waiting)
 
     def data(self, data: bytes, now: float) -> None:
         """Content of a DATA frame. Raises PeerError."""

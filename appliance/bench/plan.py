@@ -37,7 +37,7 @@ class ProducerPlan:
     in_flight: int = 128
     """Tasks that may be unacknowledged at once."""
     payload_bytes: int = 120
-    key_prefix: str = ""
+    key_suffix: str = ""
     """Where not empty, each task gets an idempotency key that ends with it; keys rise with time."""
     interval_seconds: float = 0.0
     """Above 0 the next message is due so long after the last, whatever was acknowledged."""

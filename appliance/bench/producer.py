@@ -83,6 +83,8 @@ class Producer:
         if not self.greeted:
             wire.check_hello_ack(messages.pop(0))
             self.greeted = True
+            if not messages:
+                return
         batch, tally, free, sent_at = self._plan.batch, self.tally, self._free, self._sent_at
         latencies = tally.acks.append
         for message in messages:
@@ -124,7 +126,7 @@ class Producer:
             frames, form_size, stamp_at = form
             if stamp_at >= 0:
                 frames = frames[:stamp_at] + stamp + frames[stamp_at + wire.STAMP_BYTES :]
-            if self._plan.key_prefix:
+            if self._plan.key_suffix:
                 frames = self._keyed(frames, clock_ns)
             parts.append(frames)
             size += form_size
@@ -147,7 +149,7 @@ def _form(plan: ProducerPlan, stream: Stream, slot: int, number: int) -> Form:
     ]
     message = wire.create_event(creates[0]) if plan.batch == 1 else wire.create_batch_event(creates)
     size = len(message)
-    if plan.key_prefix:
+    if plan.key_suffix:
         message = _with_places(message, plan)
     else:
         message = data_frames(stream.id, message)
@@ -159,15 +161,14 @@ def _create(plan: ProducerPlan, slot: int, number: int, *, sampled: bool) -> byt
     command = plan.commands[number % len(plan.commands)]
     priority = plan.priorities[number // len(plan.commands) % len(plan.priorities)]
     content = wire.payload(plan.payload_bytes, sampled=sampled)
-    return wire.create(slot, command, content, priority, _blank_key(plan) if plan.key_prefix else "")
+    return wire.create(slot, command, content, priority, _blank_key(plan) if plan.key_suffix else "")
 
 
 def _blank_key(plan: ProducerPlan) -> str:
-    return "\0" * _KEY_DIGITS + plan.key_prefix
+    return "\0" * _KEY_DIGITS + plan.key_suffix
 
 
 def _with_places(message: bytes, plan: ProducerPlan) -> bytes:
     """A template for `%`: one number for each blank key."""
-    return message.replace(b"%", b"%%").replace(
-        _blank_key(plan).encode(), b"%%0%dx" % _KEY_DIGITS + plan.key_prefix.encode()
-    )
+    suffix = plan.key_suffix.encode().replace(b"%", b"%%")
+    return message.replace(b"%", b"%%").replace(b"\0" * _KEY_DIGITS + suffix, b"%%0%dx" % _KEY_DIGITS + suffix)

@@ -131,7 +131,7 @@ def _producer(scenario: Scenario, number: int, tokens: list[Tokens]) -> Producer
         batch=scenario.batch,
         in_flight=scenario.in_flight // scenario.streams,
         payload_bytes=scenario.payload_bytes,
-        key_prefix=f"-bench-{number:015d}" if scenario.keys else "",
+        key_suffix=f"-bench-{number:015d}" if scenario.keys else "",
         interval_seconds=interval_seconds,
         phase_seconds=interval_seconds * number / scenario.streams,
     )

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.engine.tables import INDEX_TABLES, TABLE_COUNT
+from appliance.engine.tables import TABLE_COUNT
 
 SEAL_BYTES: Final = 4
 
@@ -35,13 +35,11 @@ def seal(table: int, key: bytes, content: bytes) -> bytes:
 def seal_all(table: int, rows: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes]]:
     """`(key, sealed row)` for every row that is not a delete, sorted by key: `seal` without a call for each."""
     seed = _SEEDS[table]
-    if table in INDEX_TABLES:
-        # Nothing but the key: the checksum is the row.
-        sealed = [(key, _crc32(key, seed).to_bytes(4, "big")) for key, content in rows.items() if content is not None]
-        sealed.sort()
-        return sealed
     sealed = [
+        # The rows of an index are all key; its checksum is then the row.
         (key, content + _crc32(content, _crc32(key, seed)).to_bytes(4, "big"))
+        if content
+        else (key, _crc32(key, seed).to_bytes(4, "big"))
         for key, content in rows.items()
         if content is not None
     ]

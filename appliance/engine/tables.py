@@ -36,9 +36,6 @@ META: Final = 9
 TABLE_NAMES: Final = ("body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta")
 TABLE_COUNT: Final = len(TABLE_NAMES)
 
-INDEX_TABLES: Final = frozenset((READY, LEASE, DUE, EXPIRE))
-"""The tables whose rows are all key."""
-
 ID_BYTES: Final = 16
 QUEUE_BYTES: Final = 8
 TENANT_BYTES: Final = 4

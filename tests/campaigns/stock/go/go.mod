@@ -1,0 +1,3 @@
+module codeq.example/stock
+
+go 1.24
