@@ -61,7 +61,7 @@ class Tally:
 
 def microseconds(seconds: float) -> int:
     """A latency as it is counted."""
-    return min(max(int(seconds * 1e6), 0), LATENCY_US_MAX)
+    return min(max(round(seconds * 1e6), 0), LATENCY_US_MAX)
 
 
 class Distribution:

@@ -50,8 +50,7 @@ run_go() {
 mkdir "$work/js" "$work/go"
 cd "$root"
 start_node
-for language in "${@:-js go}"; do
-    for each in $language; do
-        "run_$each"
-    done
+(($#)) || set -- js go
+for language in "$@"; do
+    "run_$language"
 done
