@@ -27,7 +27,8 @@ KIBIBYTES: Final = "KiB"
 COUNT: Final = "count"
 
 _FORMATS: Final = {
-    RATIO: ".3f", PER_SECOND: ",.0f", MS: ".2f", SECONDS: ".3f", MICROSECONDS: ".1f", MEGABYTES: ".1f", KIBIBYTES: ".1f",
+    RATIO: ".3f", PER_SECOND: ",.0f", MS: ".2f", SECONDS: ".3f", MICROSECONDS: ".1f",
+    MEGABYTES: ".1f", KIBIBYTES: ".1f",
 }  # fmt: skip
 
 

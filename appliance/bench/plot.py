@@ -13,6 +13,8 @@ WIDTH: Final = 800
 PANEL_HEIGHT: Final = 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 40, 36
 _TICKS: Final = 4
+_NOTHING: Final = 1e-9
+"""Below this a figure is drawn as 0, whatever its unit."""
 _COLOURS: Final = ("#1f6fb2", "#c2542d", "#3c8d40", "#7a4fa3")
 
 
@@ -40,7 +42,7 @@ def drawing(title: str, panels: Sequence[Panel]) -> str:
 
 def ceiling(value: float) -> float:
     """The smallest round number, 1, 2 or 5 times a power of ten, that is not below `value`; 1 of nothing."""
-    if value <= 0:
+    if value < _NOTHING:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next((step * power for step in (1, 2, 5) if step * power >= value), 10 * power)

@@ -6,12 +6,14 @@ Owns the scenarios, and how a load is dealt to processes, streams and tenants. M
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.bench.http2 import MESSAGE_BYTES_MAX
 from appliance.bench.plan import ProcessPlan, ProducerPlan, Target, WorkerPlan
 from appliance.bench.wire import SLOTS_MAX
 
 BATCH_MAX: Final = 1_000
 """Of longer batches a server may acknowledge the parts one by one."""
 READY_MAX: Final = 100
+QUEUES_MAX: Final = 10_000
 COMMANDS_MAX: Final = 100
 """Named in one Ready; more are asked for by naming none."""
 PAYLOAD_BYTES_MIN: Final = 48
@@ -28,9 +30,9 @@ class Scenario:
     """Creates per message."""
     ready: int = 1
     """Tasks asked for by one Ready."""
-    in_flight: int = 1_024
+    in_flight: int = 2_048
     """Creates that may be unacknowledged."""
-    slots: int = 2_048
+    slots: int = 4_096
     """Tasks that waiting Readys ask for; 0: nobody works, tasks are created only."""
     payload_bytes: int = 120
     queues: int = 1
@@ -47,7 +49,7 @@ class Scenario:
     processes: int = 1
     connections: int = 2
     """Of each process."""
-    streams: int = 4
+    streams: int = 16
     """Of producers, and as many of workers."""
 
     def complaint(self) -> str:
@@ -58,9 +60,11 @@ class Scenario:
             (1 <= self.ready <= READY_MAX, f"a Ready is for 1 to {READY_MAX}"),
             (self.payload_bytes >= PAYLOAD_BYTES_MIN, f"a payload has at least {PAYLOAD_BYTES_MIN} bytes"),
             (1 <= self.priorities <= 256, "there are 1 to 256 priorities"),
-            (self.queues >= 1 and self.tenants >= 1, "there is at least one queue and one tenant"),
+            (1 <= self.queues <= QUEUES_MAX, f"there are 1 to {QUEUES_MAX:,} queues"),
+            (self.tenants >= 1 and self.connections >= 1, "there is at least one tenant and one connection"),
+            (self.batch * self.payload_bytes <= MESSAGE_BYTES_MAX // 2, "payloads of a batch exceed 2 MiB"),
             (self.streams >= self.processes >= 1, "each process needs a stream"),
-            (self.streams % self.tenants == 0, "the streams must be a multiple of the tenants"),
+            (self.streams % max(self.tenants, 1) == 0, "the streams must be a multiple of the tenants"),
             (1 <= per_stream <= SLOTS_MAX, f"each stream needs 1 to {SLOTS_MAX} messages in flight"),
             (not self.slots or self.slots >= self.streams * self.ready, "each stream needs slots for one Ready"),
             (self.rate >= 0 and self.backlog >= 0, "rate and backlog are not negative"),
@@ -76,7 +80,7 @@ class Scenario:
 SCENARIOS: Final = {
     "cycle": Scenario("create, claim and complete, in batches", batch=16, ready=32),
     "single": Scenario("create, claim and complete, one message per task", in_flight=512, slots=1_024),
-    "creates": Scenario("creates only, in batches", batch=64, slots=0),
+    "creates": Scenario("creates only, in batches", batch=64, slots=0, in_flight=4_096, processes=2),
     "latency": Scenario("single creates at a fixed rate, and their whole way", rate=5_000, in_flight=16_384),
     "queues": Scenario("many queues with priorities", batch=16, ready=32, queues=10, priorities=3),
     "tenants": Scenario("many tenants", batch=16, ready=32, tenants=4),

@@ -362,7 +362,9 @@ class Calls:
 
     def drained(self, stream_id: int) -> None:
         """All that a call had handed to the send side has left."""
-        call = self._by_id[stream_id]
+        call = self._by_id.get(stream_id)
+        if call is None:
+            return
         call.unsent = 0
         ending = call.take_ending()
         if ending is not None:

@@ -26,7 +26,7 @@ start_node() {
     node_pid=$!
     target=localhost:$port
     for _ in $(seq 200); do
-        if grep -q '"ready"\|: ready\| ready$' "$work/node.log"; then
+        if grep -q 'codeq.app: ready$' "$work/node.log"; then
             return
         fi
         sleep 0.05
@@ -42,8 +42,7 @@ run_js() {
 }
 
 run_go() {
-    cp "$here"/go/* "$work/go/"
-    (cd "$work/go" && go mod tidy >"$work/go.log" 2>&1 && go build -o stock . ) || { cat "$work/go.log" >&2; exit 1; }
+    (cd "$here/go" && go build -o "$work/go/stock" .)
     "$work/go/stock" "$target" "$work/node/ca.pem" "$work/node/"{producer,worker}.token
 }
 
@@ -54,3 +53,11 @@ start_node
 for language in "$@"; do
     "run_$language"
 done
+# An honest client must never look like one that floods, resets or does not read.
+if "$root/.venv/bin/python" -c "
+import sys, httpx
+sys.stdout.write(httpx.get('https://$target/metrics', verify='$work/node/ca.pem', trust_env=False).text)
+" | grep 'refusals_total.*reason='; then
+    echo "the node refused something" >&2
+    exit 1
+fi

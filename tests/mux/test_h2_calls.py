@@ -231,6 +231,13 @@ def test_data_behind_the_end_of_the_request_resets_the_stream_unread(make: Calle
     assert session.messages == [b"a"] and session.heard == ["receive", "half_closed", "gone"]
 
 
+def test_data_in_one_piece_with_the_end_in_front_of_it_is_not_read_either(make: Callers) -> None:
+    peer = make()
+    stream_id, session = peer.opened("/keep")
+    answer = peer.raw_send(data_frame(stream_id, b"", frames.END_STREAM) + data_frame(stream_id, frame(b"b")))
+    assert resets(answer) == [(stream_id, 5)] and session.heard == ["half_closed", "gone"]
+
+
 def test_trailers_from_the_client_end_its_request(make: Callers) -> None:
     peer = make()
     stream_id, session = peer.opened()
@@ -861,25 +868,37 @@ def test_a_message_that_waits_for_us_does_not_run_out_of_time(make: Callers) -> 
 
 
 def test_while_incomplete_messages_take_too_much_only_the_oldest_goes_on(make: Callers) -> None:
-    peer = make(limits=Limits(h2_upload_bytes=300_000))
+    peer = make(limits=Limits(h2_upload_bytes=100_000))
     ids = [peer.call("/keep") for _ in range(3)]
     peer.exchange()
     message = frame(bytes(1_000_000))
-    left = dict.fromkeys(ids, message)
-    for stream_id in ids:
-        window = peer.h2.local_flow_control_window(stream_id)
-        peer.say_bytes(stream_id, left[stream_id][: window - 1_000])
-        left[stream_id] = left[stream_id][window - 1_000 :]
     peer.raw = b""
-    peer.say_bytes(ids[1], left[ids[1]][:900])
-    peer.say_bytes(ids[2], left[ids[2]][:900])
-    assert window_updates(peer.raw, ids[1]) == window_updates(peer.raw, ids[2]) == []
-    peer.say_bytes(ids[0], left[ids[0]])
-    assert [len(session.messages) for session in peer.sessions] == [1, 0, 0]
-    peer.say_bytes(ids[1], left[ids[1]][900:])
-    peer.say_bytes(ids[2], left[ids[2]][900:])
+    for stream_id in ids:
+        peer.say_bytes(stream_id, message[:150_000])
+
+    def granted() -> list[bool]:
+        updates = [window_updates(peer.raw, stream_id) for stream_id in ids]
+        peer.raw = b""
+        return [bool(each) for each in updates]
+
+    assert granted() == [True, False, False]
+    peer.say_bytes(ids[0], message[150_000:])
+    assert granted() == [True, True, False]
+    peer.say_bytes(ids[1], message[150_000:])
+    assert granted() == [False, True, True]
+    peer.say_bytes(ids[2], message[150_000:])
     assert [len(session.messages) for session in peer.sessions] == [1, 1, 1]
     assert peer.wire.hub.memory.used_bytes < 10_000
+
+
+def test_an_incomplete_message_is_given_back_though_the_peer_does_not_take_its_status(make: Callers) -> None:
+    peer = make(window=0)
+    stream_id, session = peer.opened("/keep", [("grpc-timeout", "10S")])
+    session.call.send([b"waits"])
+    peer.say_bytes(stream_id, frame(bytes(100_000))[:50_000])
+    peer.after(11.0)
+    assert session.heard == ["gone"] and peer.grpc_status(stream_id) == -1
+    assert peer.wire.hub.memory.used_bytes < 1_000
 
 
 # Habits of honest clients.
