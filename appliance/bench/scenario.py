@@ -81,7 +81,7 @@ SCENARIOS: Final = {
     "cycle": Scenario("create, claim and complete, in batches", batch=16, ready=32),
     "single": Scenario("create, claim and complete, one message per task", in_flight=512, slots=1_024),
     "creates": Scenario("creates only, in batches", batch=64, slots=0, in_flight=4_096, processes=2),
-    "latency": Scenario("single creates at a fixed rate, and their whole way", rate=5_000, in_flight=16_384),
+    "latency": Scenario("single creates at a fixed rate, and their whole way", rate=5_000, in_flight=16_384, streams=4),
     "queues": Scenario("many queues with priorities", batch=16, ready=32, queues=10, priorities=3),
     "tenants": Scenario("many tenants", batch=16, ready=32, tenants=4),
     "backlog": Scenario("cycles at the head of a deep backlog", batch=16, ready=32, backlog=1_000_000),

@@ -76,6 +76,7 @@ class GrpcCall:
         "_headers_sent",
         "_holds",
         "_parts",
+        "_sizes",
         "cost_bytes",
         "deadline",
         "half_closed",
@@ -115,6 +116,7 @@ class GrpcCall:
         self._headers_sent = False
         self._holds = 0
         self._parts: list[bytes] = []
+        self._sizes: list[int] = []
         self._ending: list[tuple[bytes, bytes]] | None = None
 
     @property
@@ -126,10 +128,12 @@ class GrpcCall:
         """Queue messages; they leave at the end of this turn."""
         if self.state != _OPEN or not messages:
             return
-        parts = self._parts
+        parts, sizes = self._parts, self._sizes
         for message in messages:
-            parts.append(b"\0" + len(message).to_bytes(4))
+            size = len(message)
+            parts.append(b"\0" + size.to_bytes(4))
             parts.append(message)
+            sizes.append(grpc_framing.PREFIX_BYTES + size)
         self.unsent += len(messages)
         if self.unsent > UNSENT_MAX:
             self.passed_unsent_max = True
@@ -169,6 +173,22 @@ class GrpcCall:
             self._calls.send_headers(self.id, _HEADERS)
         parts, self._parts = self._parts, []
         return b"".join(parts)
+
+    def settle_unsent(self, waiting_bytes: int) -> None:
+        """The call is over: `unsent` becomes exact, given the bytes handed over that have not left. Until then it is an
+        upper bound, since nobody counts which message a frame ended in."""
+        waiting_bytes += sum(map(len, self._parts))
+        self.unsent = 0
+        for size in reversed(self._sizes):
+            if waiting_bytes <= 0:
+                break
+            waiting_bytes -= size
+            self.unsent += 1
+
+    def all_sent(self) -> None:
+        """Everything that was handed over has left."""
+        self.unsent = 0
+        self._sizes.clear()
 
     def take_ending(self) -> list[tuple[bytes, bytes]] | None:
         """The trailers, when the call is to end now."""
@@ -320,6 +340,7 @@ class Calls:
         call = self._by_id.get(stream_id)
         if call is not None:
             session = call.session if call.state == _OPEN else None
+            call.settle_unsent(self._send_side.waiting_bytes(stream_id))
             self._forget(call)
             if session is not None:
                 self._guarded(call, session.gone)
@@ -365,7 +386,7 @@ class Calls:
         call = self._by_id.get(stream_id)
         if call is None:
             return
-        call.unsent = 0
+        call.all_sent()
         ending = call.take_ending()
         if ending is not None:
             self._finish(call, ending)

@@ -136,6 +136,11 @@ class SendSide:
         """Whether a stream has DATA that has not left."""
         return stream_id in self._pending
 
+    def waiting_bytes(self, stream_id: int) -> int:
+        """Bytes of a stream that have not left."""
+        outgoing = self._pending.get(stream_id)
+        return 0 if outgoing is None else len(outgoing.body) - outgoing.at
+
     def take(self, out: list[bytes], budget_bytes: int, now: float) -> list[Outgoing]:
         """Appends DATA frames of about `budget_bytes` to `out`; returns the streams that are finished or failed, and
         the lasting ones that have nothing left."""

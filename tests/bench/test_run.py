@@ -54,7 +54,7 @@ def test_a_scenario_is_measured(node: Node, tmp_path: Path, name: str) -> None:
 
 
 def test_what_is_finished_is_swept_in_a_node_of_its_own(tmp_path: Path) -> None:
-    scenario = dataclasses.replace(SCENARIOS["retention"], retention_seconds=1, in_flight=64, slots=128)
+    scenario = dataclasses.replace(SCENARIOS["retention"], retention_seconds=1, in_flight=512, slots=1_024)
     with run.node(tmp_path / "node", scenario, tls=True) as own:
         made = run.run("retention", scenario, own, 1, tmp_path, warm_seconds=0, told=quiet)
     assert made.refused == 0

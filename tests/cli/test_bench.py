@@ -12,14 +12,14 @@ from appliance.cli.main import main
 
 def test_a_node_of_its_own_is_measured_and_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stores, record, plot = tmp_path / "stores", tmp_path / "row.json", tmp_path / "row.svg"
-    arguments = ["--seconds", "1", "--warm-seconds", "1", "--in-flight", "64", "--directory", str(stores)]
+    arguments = ["--seconds", "1", "--warm-seconds", "1", "--in-flight", "512", "--directory", str(stores)]
     assert main(["bench", *arguments, "--tls", "--json", str(record), "--plot", str(plot)]) == status.OK
     printed = capsys.readouterr()
     assert "cycles" in printed.out and "durability fsync" in printed.out and "TLS yes" in printed.out
     assert "1 s  created" in printed.err
     row = json.loads(record.read_bytes())
     assert row["finished"] > 0
-    assert row["scenario"]["in_flight"] == 64
+    assert row["scenario"]["in_flight"] == 512
     assert "finished per second" in plot.read_text()
     assert list(stores.iterdir()) == []
 

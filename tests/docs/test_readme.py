@@ -1,8 +1,9 @@
-"""The commands of the README, run as they stand there against a real node.
+"""The commands of the README and of the document about gRPC, run as they stand there against a real node.
 
 The convention: a bash block that follows `<!-- run -->` is run, all of them in one shell and in order, as in a reader's
 terminal. A block that follows `<!-- prints -->` is the standard output of the run block before it, line by line, where
-`…` stands for anything. Only the ports change, and the scheme for a plaintext node.
+`…` stands for anything. Only the ports change, and the scheme for a plaintext node. Python blocks of a document are one
+program.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ import pytest
 from tests.e2e.node import CODEQ, ROOT, Node, clean_environment, free_port
 
 README: Final = ROOT / "README.md"
+GRPC: Final = ROOT / "docs" / "grpc.md"
 DOCUMENTS: Final = (README, *sorted((ROOT / "docs").glob("*.md")))
 CONFIGURED: Final = ":9443"
 """The port of the configured node."""
@@ -32,7 +34,7 @@ _MARKED: Final = re.compile(r"<!-- (run|prints) -->\n```\w+\n(.*?)```\n", re.DOT
 _LINK: Final = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _ANCHOR: Final = re.compile(r"\]\(([^)#:]*)#([^)]*)\)")
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_SOURCE: Final = re.compile(r"`((?:appliance|tests|loadtest|docs)/[\w./*]+)`")
+_SOURCE: Final = re.compile(r"`((?:appliance|codeq|tests|loadtest|docs|examples|proto)/[\w./*-]*)`")
 
 
 class Block(NamedTuple):
@@ -108,8 +110,21 @@ def test_every_command_of_the_readme_does_what_it_says(node: Node, tmp_path: Pat
         todo = todo[: next(number for number, block in enumerate(todo) if CONFIGURED in block.commands)]
     script = "".join(f"{block.commands}echo '{END_OF_BLOCK}'\n" for block in todo)
     script = script.replace("https://localhost:8443", node.url).replace(CONFIGURED, f":{free_port()}")
-    printed = run(script, tmp_path).split(f"{END_OF_BLOCK}\n")[:-1]
-    for block, text in zip(todo, printed, strict=True):
+    check_printed(todo, run(script, tmp_path))
+
+
+@pytest.mark.parametrize("node", ["https"], indirect=True)
+def test_the_calls_of_the_grpc_document_do_what_it_says(node: Node, tmp_path: Path) -> None:
+    generate, *program = blocks(GRPC.read_text())
+    (tmp_path / "proto").symlink_to(ROOT / "proto")
+    lines = "".join(f"{block.commands}print({END_OF_BLOCK!r})\n" for block in program)
+    script = f"{generate.commands}python - <<'END'\n{lines}END\n"
+    check_printed(program, run(script.replace("localhost:8443", f"localhost:{node.port}"), tmp_path))
+
+
+def check_printed(todo: list[Block], printed: str) -> None:
+    """Hold what was printed, with a mark behind each block, against what is written."""
+    for block, text in zip(todo, printed.split(f"{END_OF_BLOCK}\n")[:-1], strict=True):
         lines, written = text.splitlines(), block.printed or []
         matches = len(lines) == len(written) and all(map(same, written, lines))
         assert matches, f"{block.commands}\nprints\n\n{text}"

@@ -10,7 +10,7 @@ import pytest
 from appliance.bench.servers import ServerError
 from loadtest import streams, streams_idle
 
-SHORT = ["--pairs", "1", "--seconds", "1", "--warm-seconds", "0", "--in-flight", "256"]
+SHORT = ["--pairs", "1", "--seconds", "1", "--warm-seconds", "0", "--in-flight", "1024"]
 
 
 def record_of(program: Callable[[Sequence[str] | None], int], folder: Path, arguments: list[str]) -> dict[str, Any]:

@@ -694,6 +694,19 @@ def test_a_peer_that_never_reads_costs_bounded_memory_and_slows_nobody(make: Cal
     assert len(session.messages) % 200 == 0 and session.heard[-1] == "gone"
 
 
+@pytest.mark.parametrize(("window", "written"), [(1_000, 0), (1_005, 1), (2_009, 1), (2_010, 2), (50_000, 10)])
+def test_a_call_that_is_gone_tells_exactly_how_many_messages_never_left(
+    make: Callers, window: int, written: int
+) -> None:
+    peer = make(window=window)
+    stream_id, session = peer.opened("/keep")
+    session.call.send([bytes(1_000)] * 10)
+    peer.exchange()
+    session.call.send([bytes(1_000)] * 2)
+    peer.raw_send(reset_frame(stream_id))
+    assert session.heard == ["gone"] and session.call.unsent == 12 - written
+
+
 def test_a_peer_that_takes_a_byte_a_second_is_reset_in_the_end_and_slows_nobody(make: Callers) -> None:
     peer = make()
     other, _ = peer.opened("/echo")
