@@ -102,7 +102,7 @@ def main(given: Sequence[str] | None) -> int:
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--in-flight", type=int, help="creates; twice as many slots")
     parser.add_argument("--stored", type=int, help="tasks in the store, for the rows with a backlog")
-    parser.add_argument("--processes", type=int, default=1, help="of clients (%(default)s)")
+    parser.add_argument("--processes", type=int, help="of clients, where the load's own number is not wanted")
     parsed = parser.parse_args(given)
     report = Report(f"streams {parsed.row}", parsed)
     if parsed.row == LATENCY:
@@ -131,7 +131,7 @@ def _run(
     place = folder / "run"
     place.mkdir(mode=0o700)
     tls = tls or parsed.tls
-    scenario = dataclasses.replace(side.scenario, processes=parsed.processes)
+    scenario = dataclasses.replace(side.scenario, processes=parsed.processes or side.scenario.processes)
     if parsed.in_flight:
         scenario = dataclasses.replace(
             scenario, in_flight=parsed.in_flight, slots=2 * parsed.in_flight if scenario.cycles else 0

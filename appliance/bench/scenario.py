@@ -6,12 +6,13 @@ Owns the scenarios, and how a load is dealt to processes, streams and tenants. M
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.bench.http2 import MESSAGE_BYTES_MAX
 from appliance.bench.plan import ProcessPlan, ProducerPlan, Target, WorkerPlan
 from appliance.bench.wire import SLOTS_MAX
 
 BATCH_MAX: Final = 1_000
 """Of longer batches a server may acknowledge the parts one by one."""
+BATCH_BYTES_MAX: Final = 2 << 20
+"""Of payloads: half of what a server takes in one message, so that everything around them fits as well."""
 READY_MAX: Final = 100
 QUEUES_MAX: Final = 10_000
 COMMANDS_MAX: Final = 100
@@ -62,7 +63,7 @@ class Scenario:
             (1 <= self.priorities <= 256, "there are 1 to 256 priorities"),
             (1 <= self.queues <= QUEUES_MAX, f"there are 1 to {QUEUES_MAX:,} queues"),
             (self.tenants >= 1 and self.connections >= 1, "there is at least one tenant and one connection"),
-            (self.batch * self.payload_bytes <= MESSAGE_BYTES_MAX // 2, "payloads of a batch exceed 2 MiB"),
+            (self.batch * self.payload_bytes <= BATCH_BYTES_MAX, "payloads of a batch exceed 2 MiB"),
             (self.streams >= self.processes >= 1, "each process needs a stream"),
             (self.streams % max(self.tenants, 1) == 0, "the streams must be a multiple of the tenants"),
             (1 <= per_stream <= SLOTS_MAX, f"each stream needs 1 to {SLOTS_MAX} messages in flight"),
