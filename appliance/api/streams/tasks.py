@@ -1,88 +1,103 @@
-"""Tasks as a worker stream delivers them. Owns workerpb.Task; runs on the event loop's thread."""
+"""Tasks as a worker stream delivers them: the bytes of workerpb.Task. Runs on the event loop's thread."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
-from appliance.api.streams.leases import Delivered, Lease
-from appliance.api.streams.wire.worker_pb2 import ServerEvent
-from appliance.api.streams.wire.worker_pb2 import Task as TaskMessage
+from appliance.api.streams.encode import field, joined, number_field, text_field, timestamp_field, varint
+from appliance.api.streams.leases import Delivered
 from appliance.api.times import time_text
 from appliance.tasks.ids import id_text
 from appliance.tasks.model import Task
 
-_NANOS_PER_MS: Final = 1_000_000
+_TASK: Final = 2
+_TASK_BATCH: Final = 8
+"""Fields of workerpb.ServerEvent."""
+
+_COMMANDS_MAX: Final = 1_024
+"""Encoded commands that a stream remembers, at about 200 bytes each."""
+
+_ID: Final = b"\x0a\x24"
+"""Tag and size of an `id`."""
+
+_SMALL: Final = 128
+_MAX_ATTEMPTS: Final = tuple(number_field(6, number) for number in range(_SMALL))
+_ATTEMPTS: Final = tuple(number_field(10, number) for number in range(_SMALL))
+"""Two fields that nearly always hold one of a few numbers."""
+
+_PAYLOAD: Final = b"\x1a"
+_LEASE_ID: Final = b"\x82\x01"
 
 
 class Deliveries:
-    """Makes the messages of one stream. What tasks of one answer share is set once and copied.
+    """Makes the messages of one stream. What tasks of one answer share is encoded once.
 
-    A message frees nothing of what it once held while it lives, so those that are filled anew live for one answer.
+    Tasks of one answer were claimed by one decision, so the end of the lease and the time of the change are the same
+    for all; many were created together.
     """
 
-    __slots__ = ("_base",)
+    __slots__ = ("_commands", "_tenant", "_worker")
 
     def __init__(self, tenant: str, worker: str) -> None:
-        self._base = TaskMessage(status="CLAIMED", tenant_id=tenant, worker_id=worker)
+        self._tenant = text_field(11, tenant)
+        self._worker = text_field(7, "CLAIMED") + text_field(8, worker)
+        self._commands: dict[str, bytes] = {}
 
     def one_by_one(self, tasks: Sequence[Task], delivered: Delivered) -> list[bytes]:
         """A message for each task; their leases are added to `delivered`."""
-        common, created = self._common(tasks[0]), tasks[0].body.created
-        event = ServerEvent()
-        message, serialize = event.task.task, event.SerializeToString
-        messages = []
-        for task in tasks:
-            delivered.append(_fill(message, common, created, task))
-            messages.append(serialize())
-        return messages
+        return [field(_TASK, field(1, task)) for task in self._encoded(tasks, delivered)]
 
     def batches(self, tasks: Sequence[Task], count: int, delivered: Delivered) -> list[bytes]:
         """A message for each `count` tasks; their leases are added to `delivered`."""
-        common, created = self._common(tasks[0]), tasks[0].body.created
-        messages = []
-        for start in range(0, len(tasks), count):
-            event = ServerEvent()
-            add = event.task_batch.tasks.add
-            delivered += [_fill(add(), common, created, task) for task in tasks[start : start + count]]
-            messages.append(event.SerializeToString())
-        return messages
+        encoded = self._encoded(tasks, delivered)
+        return [
+            field(_TASK_BATCH, joined(1, encoded[start : start + count])) for start in range(0, len(encoded), count)
+        ]
 
-    def _common(self, first: Task) -> TaskMessage:
-        # Tasks of one answer were claimed by one decision, so these are the same for all. Many were created together.
-        common = TaskMessage()
-        common.CopyFrom(self._base)
-        common.lease_until = time_text(first.state.lease_until)
-        _set_time(common.updated_at, first.state.updated)
-        _set_time(common.created_at, first.body.created)
-        return common
+    def _encoded(self, tasks: Sequence[Task], delivered: Delivered) -> list[bytes]:
+        """Every task as workerpb.Task, its fields in the order of their numbers."""
+        first = tasks[0].state
+        leased = self._worker + text_field(9, time_text(first.lease_until))
+        updated = timestamp_field(13, first.updated)
+        commands = self._commands
+        created_ms, times = -1, b""
+        encoded = []
+        for task in tasks:
+            body, state = task.body, task.state
+            text = id_text(task.id)
+            number, attempts, most = state.lease_number, state.attempts, state.max_attempts
+            delivered.append((text, (task.id, number)))
+            if body.created != created_ms:
+                created_ms = body.created
+                times = self._tenant + timestamp_field(12, created_ms) + updated
+            raw_id = text.encode()
+            lease_id = b"%b:%d" % (raw_id, number)
+            encoded.append(
+                b"".join(
+                    (
+                        _ID,
+                        raw_id,
+                        commands.get(body.command) or self._command(body.command),
+                        _PAYLOAD,
+                        varint(len(body.payload)),
+                        body.payload,
+                        number_field(4, state.priority) if state.priority else b"",
+                        text_field(5, body.webhook) if body.webhook else b"",
+                        _MAX_ATTEMPTS[most] if most < _SMALL else number_field(6, most),
+                        leased,
+                        _ATTEMPTS[attempts] if attempts < _SMALL else number_field(10, attempts),
+                        times,
+                        text_field(14, body.trace_parent) if body.trace_parent else b"",
+                        text_field(15, body.trace_state) if body.trace_state else b"",
+                        _LEASE_ID,
+                        varint(len(lease_id)),
+                        lease_id,
+                    )
+                )
+            )
+        return encoded
 
-
-def _fill(message: TaskMessage, common: TaskMessage, created: int, task: Task) -> tuple[str, Lease]:
-    body, state = task.body, task.state
-    text = id_text(task.id)
-    number = state.lease_number
-    message.CopyFrom(common)
-    message.id = text
-    message.command = body.command
-    message.payload = body.payload
-    message.max_attempts = state.max_attempts
-    message.attempts = state.attempts
-    message.lease_id = f"{text}:{number}"
-    if body.created != created:
-        _set_time(message.created_at, body.created)
-    if state.priority:
-        message.priority = state.priority
-    if body.webhook:
-        message.webhook = body.webhook
-    if body.trace_parent:
-        message.trace_parent = body.trace_parent
-    if body.trace_state:
-        message.trace_state = body.trace_state
-    return text, (task.id, number)
-
-
-def _set_time(timestamp: Timestamp, time_ms: int) -> None:
-    seconds, ms = divmod(time_ms, 1000)
-    timestamp.seconds = seconds
-    timestamp.nanos = ms * _NANOS_PER_MS
+    def _command(self, command: str) -> bytes:
+        if len(self._commands) >= _COMMANDS_MAX:
+            self._commands.clear()
+        encoded = self._commands[command] = text_field(2, command)
+        return encoded

@@ -1,0 +1,72 @@
+"""The server messages that every task costs, put together by hand.
+
+Owns the bytes of task deliveries and of acknowledgements that go well, as protobuf's canonical encoding has them: a
+general encoder takes three times as long for the same bytes. All other messages are made with the generated classes,
+and tests hold both equal. Pure functions; the encoding is that of protobuf.dev's "Encoding" guide.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+_ONE_BYTE: Final = tuple(bytes([value]) for value in range(128))
+
+
+def varint(value: int) -> bytes:
+    """A number that is not negative, seven bits to a byte, the lowest first."""
+    if value < 128:
+        return _ONE_BYTE[value]
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field that is a string, bytes or a message."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def text_field(number: int, text: str) -> bytes:
+    """A string field; nothing where it is empty, which is its default."""
+    return field(number, text.encode()) if text else b""
+
+
+def number_field(number: int, value: int) -> bytes:
+    """A number field; nothing where it is zero, which is its default."""
+    return varint(number << 3) + varint(value) if value else b""
+
+
+def timestamp_field(number: int, time_ms: int) -> bytes:
+    """A google.protobuf.Timestamp."""
+    seconds, ms = divmod(time_ms, 1000)
+    return field(number, number_field(1, seconds) + number_field(2, ms * 1_000_000))
+
+
+def joined(number: int, messages: Iterable[bytes]) -> bytes:
+    """A repeated message field."""
+    tag = varint(number << 3 | 2)
+    parts = []
+    for message in messages:
+        size = len(message)
+        parts.append(tag + (_ONE_BYTE[size] if size < 128 else varint(size)))
+        parts.append(message)
+    return b"".join(parts)
+
+
+_CREATED: Final = b"\x10\x01\x1a\x24"
+"""`ok`, and the tag and size of a `task_id`."""
+
+
+def create_ack(seq: int, id_text: str) -> bytes:
+    """A producerpb.CreateAck of a create that went well; `id_text` has 36 characters."""
+    if seq:
+        return b"\x08" + varint(seq) + _CREATED + id_text.encode()
+    return _CREATED + id_text.encode()
+
+
+def result_ack(id_text: str) -> bytes:
+    """A workerpb.ResultAck of a result that was recorded."""
+    encoded = id_text.encode()
+    return b"\x0a" + varint(len(encoded)) + encoded + b"\x10\x01" if encoded else b"\x10\x01"
