@@ -102,6 +102,7 @@ class Node:
                 payload_bytes_max=settings.tasks.payload_bytes_max,
                 max_attempts=settings.tasks.max_attempts,
                 settle_seconds=settings.drain_seconds * DRAIN_SETTLE_SHARE,
+                age_seconds=settings.streams.max_age_seconds,
             ),
             clock=self.driver.now_ms,
             epoch_seconds=time.time,

@@ -25,6 +25,7 @@ __all__ = [
     "Log",
     "Settings",
     "Store",
+    "Streams",
     "Tasks",
     "Tls",
     "load",
@@ -127,6 +128,13 @@ class Tasks:
 
 
 @dataclass(frozen=True, slots=True)
+class Streams:
+    """How long a gRPC stream may live. 0 means for ever; the age of each is drawn within a tenth of this."""
+
+    max_age_seconds: int = setting(default=0, low=0, high=YEAR_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one node, one address and one tenant may occupy."""
 
@@ -157,6 +165,7 @@ class Settings:
     store: Store = section(Store)
     auth: Auth = section(Auth)
     tasks: Tasks = section(Tasks)
+    streams: Streams = section(Streams)
     limits: Limits = section(Limits)
     log: Log = section(Log)
     drain_seconds: int = setting(default=30, low=0, high=3_600)
