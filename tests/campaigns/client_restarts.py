@@ -4,8 +4,8 @@
 
 A `codeq.aio` producer creates all the time, without keys of its own, and a worker with functions and coroutines
 completes what it gets, while the node is killed (SIGKILL) and started again. Neither of them may see an error, and
-`codeq check` finds each store clean that a kill left behind. In the end each acknowledged id is there, completed with the result of its own payload, and no task is there that was not
-acknowledged: a repeated create would be one.
+`codeq check` finds each store clean that a kill left behind. In the end each acknowledged id is there, completed with
+the result of its own payload, and no task is there that was not acknowledged: a repeated create would be one.
 """
 
 import argparse
