@@ -246,12 +246,7 @@ def _first_queue_instead_of_the_best() -> list[Any]:
 
 
 def _priority_upside_down() -> list[Any]:
-    real = tables.ready_key
-
-    def ready_key(queue: bytes, priority: int, task_id: bytes) -> bytes:
-        return real(queue, 255 - priority, task_id)
-
-    return [patch.object(machine, "ready_key", ready_key)]
+    return [patch.object(machine, "PRIORITY_BYTES", tables.PRIORITY_BYTES[::-1])]
 
 
 def _id_of_another_tenant_accepted() -> list[Any]:
