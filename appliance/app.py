@@ -60,7 +60,14 @@ CERTIFICATE_LOOK_SECONDS = 5.0
 class Node:
     """One running node. Everything in here happens on the loop's thread."""
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, store: Store, keys: Authenticator) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        store: Store,
+        keys: Authenticator,
+        tls: Tls | None,
+    ) -> None:
         self._settings = settings
         self._loop = loop
         self._store = store
@@ -90,7 +97,7 @@ class Node:
             metrics_text=self._metrics_text,
             ready=lambda: self._ready,
         )
-        self._tls = _tls(settings)
+        self._tls = tls
         self._certificate_stamps = _stamps(settings)
         self._listener = Listener(
             loop=loop, handler=self._api.handle, limits=_limits(settings), observer=self.metrics, tls=self._tls
@@ -221,7 +228,7 @@ def run(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         keys = Authenticator(settings.auth)
-        _tls(settings)
+        tls = _tls(settings)
     except (BadKeyError, TlsError) as error:
         log.critical("%s", error)
         return status.CONFIGURATION
@@ -232,7 +239,7 @@ def run(settings: Settings) -> int:
         return error.exit_status
     try:
         keys.start()
-        return uvloop.run(_serve(settings, store, keys))
+        return uvloop.run(_serve(settings, store, keys, tls))
     except StoreError as error:
         log.critical("%s", error)
         return error.exit_status
@@ -247,8 +254,8 @@ def run(settings: Settings) -> int:
         store.close()
 
 
-async def _serve(settings: Settings, store: Store, keys: Authenticator) -> int:
-    return await Node(settings, asyncio.get_running_loop(), store, keys).run()
+async def _serve(settings: Settings, store: Store, keys: Authenticator, tls: Tls | None) -> int:
+    return await Node(settings, asyncio.get_running_loop(), store, keys, tls).run()
 
 
 def _tls(settings: Settings) -> Tls | None:

@@ -23,9 +23,6 @@ STATUS_NAMES: Final = {
 
 Sink = Callable[[Any], None]
 
-NO_LEASE: Final = None
-"""A caller that named no lease."""
-
 FOREVER_MS: Final = 1 << 62
 """A `wait_ms` without end: such a claim waits until it is withdrawn."""
 
