@@ -60,7 +60,7 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The server's certificate chain and its private key, both PEM files. Empty: no TLS."""
+    """The server's certificate chain and its private key, both PEM files. Empty: the node makes its own."""
 
     certificate: str = setting(default="", path=True)
     key: str = setting(default="", path=True)
@@ -95,7 +95,7 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Who may call. Producer and worker tokens have separate keys."""
+    """Who may call. Producer and worker tokens have separate keys. With neither the node makes its own."""
 
     producer: tuple[KeySource, ...] = setting(default=(), length_max=16)
     worker: tuple[KeySource, ...] = setting(default=(), length_max=16)
@@ -188,8 +188,7 @@ def _conflicts(settings: Settings) -> list[tuple[str, str]]:
     """What is wrong between settings that are each valid: pairs of key path and message."""
     return [
         *_listen_conflicts(settings),
-        *_key_conflicts("auth.producer", settings.auth.producer),
-        *_key_conflicts("auth.worker", settings.auth.worker),
+        *_auth_conflicts(settings.auth),
         *_size_conflicts(settings),
     ]
 
@@ -208,15 +207,24 @@ def _listen_conflicts(settings: Settings) -> list[tuple[str, str]]:
             found.append((f"listen[{index}]", "is plaintext, which needs allowPlaintext: true"))
     if bool(settings.tls.certificate) != bool(settings.tls.key):
         found.append(("tls", "needs both certificate and key"))
-    elif not settings.tls.certificate and not all(listen.plaintext for listen in settings.listen):
-        found.append(("tls", "needs a certificate and a key, because an address to listen on uses TLS"))
+    return found
+
+
+def _auth_conflicts(auth: Auth) -> list[tuple[str, str]]:
+    """Keys of one kind only are a mistake; a node without any makes its own."""
+    found = []
+    for key, sources, others in (
+        ("auth.producer", auth.producer, auth.worker),
+        ("auth.worker", auth.worker, auth.producer),
+    ):
+        if others and not sources:
+            found.append((key, "needs at least one key, because there are keys of the other kind"))
+        found += _key_conflicts(key, sources)
     return found
 
 
 def _key_conflicts(key: str, sources: tuple[KeySource, ...]) -> list[tuple[str, str]]:
     found = []
-    if not sources:
-        found.append((key, "needs at least one key"))
     for index, source in enumerate(sources):
         place = f"{key}[{index}]"
         single = [source.pem, source.secret, source.file]

@@ -1,8 +1,8 @@
-"""The development authority: a CA, a server certificate for this machine, and key pairs for tokens.
+"""A node's own authority: a CA, a server certificate for this machine, and key pairs for tokens.
 
-Owns making them and deciding whether what lies there is still good. Must not know what they are used for. For
-development only: the CA's key lies beside the certificate it signed. Files with a private key are made with mode 0600
-and put in place whole, so that no reader ever sees half of one.
+Owns making them and deciding whether what lies there is still good. Must not know what they are used for. The CA's key
+lies beside the certificate it signed: who has the one has the other, so nothing but this node should be trusted by it.
+Files with a private key are made with mode 0600 and put in place whole, so that no reader ever sees half of one.
 """
 
 import datetime
@@ -69,25 +69,33 @@ def ensure_key_pair(private: Path, public: Path) -> None:
 
 
 def ensure_server_certificate(
-    ca_certificate: Path, ca_key: Path, certificate: Path, key: Path, now: datetime.datetime
+    ca_certificate: Path,
+    ca_key: Path,
+    certificate: Path,
+    key: Path,
+    now: datetime.datetime,
+    names: tuple[str, ...] = SERVER_NAMES,
 ) -> None:
-    """A CA, and a certificate for this machine signed by it, in these four PEM files.
+    """A CA, and a certificate for these names and loopback signed by it, in these four PEM files.
 
-    What is there is kept, unless it has fewer than `RENEW_DAYS` left or does not belong together.
+    What is there is kept, unless it has fewer than `RENEW_DAYS` left, does not belong together or lacks a name.
     """
     authority = _pair(ca_certificate, ca_key, now)
     if authority is None:
         authority = _new_authority(now)
         write_private(ca_key, _key_pem(authority[1]))
         write_public(ca_certificate, authority[0].public_bytes(Encoding.PEM))
-    if not _is_current_server(certificate, key, authority[0], now):
-        server_certificate, server_key = _new_server(*authority, now)
+    if not _is_current_server(certificate, key, authority[0], now, names):
+        server_certificate, server_key = _new_server(*authority, now, names)
         write_private(key, _key_pem(server_key))
         write_public(certificate, server_certificate.public_bytes(Encoding.PEM))
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key(path.read_bytes(), password=None)
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} holds no private key that can be read without a password") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError(f"{path} is not an EC key")
     return key
@@ -111,20 +119,23 @@ def _pair(certificate: Path, key: Path, now: datetime.datetime) -> Pair | None:
     return loaded, private
 
 
-def _is_current_server(certificate: Path, key: Path, authority: x509.Certificate, now: datetime.datetime) -> bool:
+def _is_current_server(
+    certificate: Path, key: Path, authority: x509.Certificate, now: datetime.datetime, names: tuple[str, ...]
+) -> bool:
     pair = _pair(certificate, key, now)
     if pair is None:
         return False
     try:
         pair[0].verify_directly_issued_by(authority)
+        named = pair[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # noqa: BLE001 - whatever is wrong with it, the answer is to make a new one
         return False
-    return True
+    return set(names) <= set(named.get_values_for_type(x509.DNSName))
 
 
 def _new_authority(now: datetime.datetime) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"codeq development CA {now:%Y-%m-%d}")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"codeq self-made CA {now:%Y-%m-%d}")])
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
         _builder(name, name, key.public_key(), now, CA_DAYS)
@@ -136,17 +147,19 @@ def _new_authority(now: datetime.datetime) -> Pair:
     return certificate, key
 
 
-def _new_server(ca_certificate: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, now: datetime.datetime) -> Pair:
+def _new_server(
+    ca_certificate: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, now: datetime.datetime, names: tuple[str, ...]
+) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAMES[0])])
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in SERVER_NAMES]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in SERVER_ADDRESSES]
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+    alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in SERVER_ADDRESSES]
     certificate = (
         _builder(name, ca_certificate.subject, key.public_key(), now, SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, SHA256())
     )
