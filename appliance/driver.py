@@ -195,6 +195,8 @@ class Driver:
             self._end(DiskNotTrusted(f"the free space of the store's disk cannot be read: {error}"))
             return
         self._set_accepts(accepts=self.free_bytes >= self._free_floor_bytes)
+        if dropped := self._store.drop_dead_readers():
+            log.warning("%d copies of the store were given up by processes that died", dropped)
         self._loop.call_later(FLOOR_LOOK_SECONDS, self._look_at_floor)
 
     def _set_accepts(self, *, accepts: bool) -> None:

@@ -16,7 +16,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,6 +29,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from appliance.tasks import table
+from appliance.version import package_version
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -308,14 +308,6 @@ class _QueueLabels:
                 return tenant, OTHER
             self._queues.add((tenant, command))
         return tenant, command
-
-
-def package_version() -> str:
-    """The version of the installed package, `unknown` when it runs from a bare source tree."""
-    try:
-        return version("codeq")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _known(words: dict[str, int], word: str) -> str:

@@ -5,7 +5,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from appliance.metrics import package_version
+from appliance.version import package_version
 
 
 def machine(directory: Path) -> dict[str, Any]:

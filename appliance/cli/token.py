@@ -1,20 +1,16 @@
 """`codeq token mint`: make a token from a key and print it, alone, so that it can go into a variable or a file."""
 
 import argparse
-import re
 import sys
 import time
 from pathlib import Path
-from typing import Final
 
 from appliance.auth.caller import WORKER, WORKER_SCOPES, Kind
 from appliance.auth.claims import ADMIN_ROLE, Rules, TokenError, caller_of, parse_object
 from appliance.auth.keys import BadKeyError
 from appliance.auth.mint import Grant, mint, signing_key
 from appliance.cli import status
-
-_SECONDS_OF: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,9})([smhd])")
+from appliance.cli.options import seconds_of, words
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,12 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     return status.OK
 
 
-def seconds_of(text: str) -> int | None:
-    """The seconds of `90s`, `15m`, `12h` or `30d`; None for anything else."""
-    match = _DURATION.fullmatch(text)
-    return int(match[1]) * _SECONDS_OF[match[2]] if match else None
-
-
 def _complaint(arguments: argparse.Namespace) -> str:
     if arguments.kind == WORKER and arguments.role:
         return "--role is for producer tokens: a node ignores it on a worker's"
@@ -58,19 +48,15 @@ def _complaint(arguments: argparse.Namespace) -> str:
     return ""
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in (part.strip() for part in text.split(",")) if word)
-
-
 def _grant(arguments: argparse.Namespace, lifetime_seconds: int) -> Grant:
-    scopes = _words(arguments.scopes)
+    scopes = words(arguments.scopes)
     return Grant(
         kind=arguments.kind,
         subject=arguments.subject,
         tenant=arguments.tenant,
         lifetime_seconds=lifetime_seconds,
         scopes=scopes or (WORKER_SCOPES if arguments.kind == WORKER else ()),
-        commands=_words(arguments.commands),
+        commands=words(arguments.commands),
         role=arguments.role,
         issuer=arguments.issuer,
         audience=arguments.audience,

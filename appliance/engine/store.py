@@ -6,6 +6,7 @@ writes are the committer's. Exactly one environment exists per file and process:
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -25,6 +26,7 @@ MARK_KEY: Final = b"mark"
 MAP_BYTES: Final = 4 << 40
 """Address space, not memory and not disk: a map that never has to grow."""
 
+_READERS_NAME: Final = "lock.mdb"
 _MAP_BYTES_MIN: Final = 1 << 30
 _TABLES_MAX: Final = 32
 _READERS_MAX: Final = 32
@@ -138,6 +140,14 @@ class Store:
         """Bytes that may still be written to the disk under the store."""
         return free_bytes(self.directory)
 
+    def drop_dead_readers(self) -> int:
+        """Let go of the snapshots of processes that died while they copied this store; how many there were.
+
+        Each would otherwise keep every page that is freed from then on, and the file would grow.
+        """
+        dropped: int = self.environment.reader_check()
+        return dropped
+
     def stats(self) -> StoreStats:
         """Facts for metrics; costs one look at each table's root."""
         environment = self.environment
@@ -209,6 +219,43 @@ def open_read_only(directory: Path) -> lmdb.Environment:
     return environment
 
 
+def open_beside(directory: Path) -> lmdb.Environment:
+    """A store's file for reading only, in another process than the node that may have it open.
+
+    Takes part in LMDB's own table of readers, so the node keeps the pages that a snapshot here refers to. Raises a
+    StoreError as `Store.open` does. Where the readers' file is missing it is made, for the owner of the data.
+    """
+    path = directory / datafile.DATA_NAME
+    if not path.is_file():
+        raise StoreRefused(f"there is no store in {directory}")
+    datafile.inspect(path)
+    _make_readers_file(directory, path.stat())
+    environment = _open_environment(directory, MAP_BYTES, readonly=True, beside=True)
+    try:
+        require_format(environment)
+    except BaseException:
+        environment.close()
+        raise
+    return environment
+
+
+def _make_readers_file(directory: Path, data: os.stat_result) -> None:
+    """So that a file made by root does not keep a node that runs as another user from starting."""
+    path = directory / _READERS_NAME
+    try:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                if os.geteuid() == 0:
+                    os.fchown(descriptor, data.st_uid, data.st_gid)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise StoreRefused(f"cannot make {path}: {error.strerror}") from error
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise StoreRefused(f"{path} is not readable and writable for this user: run this as the node's user or root")
+
+
 def _map_sizes(wanted_bytes: int, file_bytes: int) -> Iterator[int]:
     """Sizes to try, falling: never below the file, and below the minimum only where that was asked for."""
     size = max(wanted_bytes, file_bytes)
@@ -218,7 +265,9 @@ def _map_sizes(wanted_bytes: int, file_bytes: int) -> Iterator[int]:
         yield size
 
 
-def _open_environment(directory: Path, map_bytes: int, *, readonly: bool = False) -> lmdb.Environment:
+def _open_environment(
+    directory: Path, map_bytes: int, *, readonly: bool = False, beside: bool = False
+) -> lmdb.Environment:
     refused: lmdb.Error | None = None
     for size in _map_sizes(map_bytes, (directory / datafile.DATA_NAME).stat().st_size):
         try:
@@ -226,7 +275,7 @@ def _open_environment(directory: Path, map_bytes: int, *, readonly: bool = False
                 str(directory),
                 map_size=size,
                 readonly=readonly,
-                lock=not readonly,
+                lock=beside or not readonly,
                 mode=0o600,
                 create=False,
                 readahead=readonly,

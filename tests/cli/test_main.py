@@ -14,7 +14,7 @@ from appliance.auth.mint import signing_key
 from appliance.auth.tokens import Validator
 from appliance.cli import dev, status
 from appliance.cli.main import main
-from appliance.cli.token import seconds_of
+from appliance.cli.options import seconds_of
 from appliance.engine.faults import StoreLocked
 from appliance.engine.findings import Report
 from tests.auth.makers import PRODUCER_EC, RSA_2048, SECRET, WORKER_EC, key, pem
