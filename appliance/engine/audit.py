@@ -1,8 +1,9 @@
 """What has to be true between the rows of a store.
 
 Owns the rules: a task is a body and a state; a pending task stands in exactly one of `ready` and `due`, a claimed one
-in `lease`, a terminal one in `expire`; a key belongs to the task that it names; counters are counts; every number has
-one name; nothing is newer than the mark. Must not know why a task is in a state.
+in `lease`, a terminal one in `expire`; a key belongs to the task that it names; a delivery has its letter and stands in
+one of `post` and `lapsed`; counters are counts; every number has one name; nothing is newer than the mark. Must not
+know why a task is in a state.
 
 Every rule is checked with one ordered pass and point reads beside it. Since each index row must be the one that its
 task's state asks for, and each state must have its index row, there is exactly one.
@@ -18,10 +19,13 @@ from appliance.engine.rows import (
     DLQ,
     PENDING,
     Body,
+    Delivery,
     Mark,
     State,
     decode_body,
+    decode_delivery,
     decode_idem,
+    decode_letter,
     decode_mark,
     decode_number,
     decode_queue,
@@ -34,9 +38,13 @@ from appliance.engine.tables import (
     EXPIRE,
     ID_BYTES,
     IDEM,
+    LAPSED,
     LEASE,
+    LETTER,
     META,
     NAME,
+    OUTBOX,
+    POST,
     QUEUE,
     QUEUE_BYTES,
     READY,
@@ -78,6 +86,9 @@ class Audit:
         for table in (READY, LEASE, DUE, EXPIRE):
             self._check_index(table)
         self._check_keys()
+        self._check_deliveries()
+        for table in (POST, LAPSED):
+            self._check_post(table)
         self._check_counters()
         self._check_mark()
 
@@ -187,6 +198,31 @@ class Audit:
             elif state is not None and body is not None and (not body.key or idem_key(state.queue, body.key) != key):
                 self._report.add(INDEX, IDEM, key, "the key stands for a task that was made with another one")
 
+    def _check_deliveries(self) -> None:
+        for key, content in self._walk.rows(LETTER):
+            self._newest = max(self._newest, key)
+            self._walk.decoded(LETTER, key, content, decode_letter)
+            if not self._walk.has(OUTBOX, key):
+                self._report.add(INDEX, LETTER, key, "the letter has no delivery")
+        for key, content in self._walk.rows(OUTBOX):
+            if not self._walk.has(LETTER, key):
+                self._report.add(INDEX, OUTBOX, key, "the delivery has no letter")
+            delivery = self._walk.decoded(OUTBOX, key, content, decode_delivery)
+            if delivery is None:
+                continue
+            if len(delivery.tenant) != TENANT_BYTES or delivery.at < 0:
+                self._report.add(ROW, OUTBOX, key, "a delivery that makes no sense")
+            elif not self._walk.has(*_place(key, delivery)):
+                self._report.add(INDEX, OUTBOX, key, "the delivery does not stand where it should")
+
+    def _check_post(self, table: int) -> None:
+        for key, _ in self._walk.rows(table):
+            there, delivery = self._walk.value(OUTBOX, key[-ID_BYTES:], decode_delivery)
+            if not there:
+                self._report.add(INDEX, table, key, "there is no delivery of this id")
+            elif delivery is not None and delivery.at >= 0 and _place(key[-ID_BYTES:], delivery) != (table, key):
+                self._report.add(INDEX, table, key, "the delivery does not stand here")
+
     def _check_counters(self) -> None:
         for key, content in self._walk.rows(QUEUE):
             counted = self._counts.pop(key, [0] * len(_COUNTED))
@@ -214,6 +250,11 @@ class Audit:
         highest = int.from_bytes(max(self._tenants, default=b""), "big")
         if self._mark.next_tenant <= highest:
             self._report.add(MARK, META, MARK_KEY, f"tenant {highest} is not below the next one")
+
+
+def _place(delivery_id: bytes, delivery: Delivery) -> _Entry:
+    """The one index row that a delivery has."""
+    return LAPSED if delivery.given_up else POST, time_key(delivery.tenant, delivery.at, delivery_id)
 
 
 def _is_sane(state: State) -> bool:

@@ -82,7 +82,8 @@ class State(msgspec.Struct, array_like=True, gc=False):
     as it is. `subject` and `worker` name the owner of the lease, or of the last one once the task is terminal.
     `lease_number` counts the leases and is never reset, so `(id, lease_number)` is a lease's identity; `deliveries`
     counts them too but starts again with a requeue. `abandons` counts those in a row. `keyed` tells the sweep that
-    the body holds an idempotency key. `result` and `artifacts` are JSON as it came.
+    the body holds an idempotency key, `hooked` tells its end that it holds a webhook. `result` and `artifacts` are JSON
+    as it came.
     """
 
     status: int
@@ -107,6 +108,7 @@ class State(msgspec.Struct, array_like=True, gc=False):
     expires: int = 0
     lease_number: int = 0
     claimed: int = 0
+    hooked: bool = False
 
 
 class Idem(msgspec.Struct, array_like=True, gc=False):
@@ -114,6 +116,35 @@ class Idem(msgspec.Struct, array_like=True, gc=False):
 
     id: bytes
     request_hash: bytes
+
+
+class Letter(msgspec.Struct, array_like=True, gc=False):
+    """What a webhook says of the end of a task: all that its body is made of, since the task may be swept before."""
+
+    task: bytes
+    command: str
+    status: int
+    completed: int
+    error: str = ""
+    result: bytes = b""
+    artifacts: bytes = b""
+
+
+class Delivery(msgspec.Struct, array_like=True, gc=False):
+    """Where a letter goes, and what became of it so far. Times are milliseconds.
+
+    `tenant` is the four bytes of its keys. A delivery that waits stands in `post` under `at`, when it is due; one that
+    was given up at the time `given_up` stands in `lapsed` under `at`, when its retention ends. `attempts` are those of
+    this round: sending it again begins a new one.
+    """
+
+    tenant: bytes
+    task: bytes
+    url: str
+    at: int
+    attempts: int = 0
+    error: str = ""
+    given_up: int = 0
 
 
 class QueueRow(msgspec.Struct, array_like=True):
@@ -145,6 +176,8 @@ encode_row = _encode
 decode_body = msgspec.msgpack.Decoder(Body).decode
 decode_state = msgspec.msgpack.Decoder(State).decode
 decode_idem = msgspec.msgpack.Decoder(Idem).decode
+decode_letter = msgspec.msgpack.Decoder(Letter).decode
+decode_delivery = msgspec.msgpack.Decoder(Delivery).decode
 decode_queue = msgspec.msgpack.Decoder(QueueRow).decode
 decode_mark = msgspec.msgpack.Decoder(Mark).decode
 decode_number = msgspec.msgpack.Decoder(int).decode

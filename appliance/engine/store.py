@@ -19,7 +19,8 @@ from appliance.engine.faults import DiskNotTrusted, StoreRefused, failure
 from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal
 from appliance.engine.tables import META, TABLE_NAMES
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""1 had no tables for webhooks."""
 FORMAT_KEY: Final = b"format"
 MARK_KEY: Final = b"mark"
 
@@ -81,6 +82,8 @@ class Store:
             datafile.fill_tail(path, datafile.inspect(path))
             environment = _open_environment(directory, map_bytes)
             try:
+                if _format_of(environment) == FORMAT_VERSION - 1:
+                    _add_tables(environment)
                 require_format(environment)
                 return cls(directory, lock, environment)
             except BaseException:
@@ -183,6 +186,21 @@ def databases_of(environment: lmdb.Environment) -> list["lmdb._Database"]:
 def require_format(environment: lmdb.Environment) -> None:
     """Raise StoreRefused where the file is no store, or one of another version; DiskNotTrusted where it is damaged."""
     path = environment.path()
+    version = _format_of(environment)
+    if version < FORMAT_VERSION:
+        raise StoreRefused(
+            f"the store at {path} has format version {version}, this program reads version {FORMAT_VERSION}: "
+            "start the node on it once, which brings it up"
+        )
+    if version > FORMAT_VERSION:
+        raise StoreRefused(
+            f"the store at {path} has format version {version}, this program reads version {FORMAT_VERSION}: "
+            "install the release that wrote it, or a newer one"
+        )
+
+
+def _format_of(environment: lmdb.Environment) -> int:
+    path = environment.path()
     try:
         meta = environment.open_db(TABLE_NAMES[META].encode(), create=False)
         with environment.begin() as snapshot:
@@ -194,14 +212,19 @@ def require_format(environment: lmdb.Environment) -> None:
     if row is None:
         raise StoreRefused(f"{path} holds an LMDB file that is not a store of this program: choose another directory")
     try:
-        version = decode_number(unseal(META, FORMAT_KEY, row))
+        return decode_number(unseal(META, FORMAT_KEY, row))
     except (DamagedRow, ValueError) as error:
         raise DiskNotTrusted(f"the store at {path} is damaged: its format row cannot be read") from error
-    if version != FORMAT_VERSION:
-        raise StoreRefused(
-            f"the store at {path} has format version {version}, this program reads version {FORMAT_VERSION}: "
-            "install the release that wrote it, or a newer one"
-        )
+
+
+def _add_tables(environment: lmdb.Environment) -> None:
+    """Bring a store of the format before this one up, in one commit."""
+    try:
+        with environment.begin(write=True) as txn:
+            databases = [environment.open_db(name.encode(), txn=txn) for name in TABLE_NAMES]
+            txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(FORMAT_VERSION)), db=databases[META])
+    except lmdb.Error as error:
+        raise failure(error, free_bytes(Path(environment.path()))) from error
 
 
 def open_read_only(directory: Path) -> lmdb.Environment:

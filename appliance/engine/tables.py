@@ -14,6 +14,10 @@ order of the value. A tenant's number comes first in every key that a tenant can
     queue   queue                                  settings and counters
     name    "t" tenant name / "c" tenant, command  their numbers
     meta    a word                                 format version, clock, last id
+    letter  delivery id                            what a webhook says
+    outbox  delivery id                            where it goes, and how often that was tried
+    post    tenant, time, delivery id              -     (deliveries that wait for their time)
+    lapsed  tenant, time, delivery id              -     (those given up, until their retention ends)
 
 A queue is `tenant number, command number`, four bytes each; an id is 16 bytes; a time is 8 bytes of milliseconds.
 """
@@ -32,8 +36,16 @@ IDEM: Final = 6
 QUEUE: Final = 7
 NAME: Final = 8
 META: Final = 9
+LETTER: Final = 10
+OUTBOX: Final = 11
+POST: Final = 12
+LAPSED: Final = 13
 
-TABLE_NAMES: Final = ("body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta")
+TABLE_NAMES: Final = (
+    "body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta",
+    "letter", "outbox", "post", "lapsed",
+)  # fmt: skip
+"""In the order of their numbers, which are part of every seal: new ones come at the end."""
 TABLE_COUNT: Final = len(TABLE_NAMES)
 
 ID_BYTES: Final = 16

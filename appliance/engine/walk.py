@@ -21,9 +21,13 @@ from appliance.engine.tables import (
     IDEM,
     IDEM_PLAIN_BYTES,
     KEY_BYTES_MAX,
+    LAPSED,
     LEASE,
+    LETTER,
     META,
     NAME,
+    OUTBOX,
+    POST,
     QUEUE,
     QUEUE_BYTES,
     READY,
@@ -53,6 +57,10 @@ _LENGTHS: Final[dict[int, tuple[int, int]]] = {
     QUEUE: (QUEUE_BYTES, QUEUE_BYTES),
     NAME: (2, KEY_BYTES_MAX),
     META: (1, KEY_BYTES_MAX),
+    LETTER: (ID_BYTES, ID_BYTES),
+    OUTBOX: (ID_BYTES, ID_BYTES),
+    POST: (TIME_KEY_BYTES, TIME_KEY_BYTES),
+    LAPSED: (TIME_KEY_BYTES, TIME_KEY_BYTES),
 }
 
 _Row = TypeVar("_Row")

@@ -26,6 +26,7 @@ class Deadlines:
         self._order: list[tuple[int, bytes]] = []
         self._turns: deque[bytes] = deque()
         self._in_turn: set[bytes] = set()
+        self._held: set[bytes] = set()
 
     def load(self, reader: Reader, tenant: Tenant) -> None:
         """Take up what the store holds for a tenant."""
@@ -86,6 +87,23 @@ class Deadlines:
         for key in keys:
             self.push(key)
 
+    def hold(self, prefix: bytes) -> None:
+        """Take a tenant out of the rotation until `let_go`."""
+        self._held.add(prefix)
+        if prefix in self._in_turn:
+            self._in_turn.discard(prefix)
+            self._turns.remove(prefix)
+
+    def let_go(self, reader: Reader, prefix: bytes) -> None:
+        """A tenant that was held takes part again."""
+        self._held.discard(prefix)
+        window = self._windows.get(prefix)
+        if window is None or prefix in self._in_turn:
+            return
+        head = window.head(reader)
+        if head is not None:
+            heappush(self._order, (time_of(head), prefix))
+
     def _tidy(self) -> None:
         """Leave one entry per window: keys that come in falling order of time put one each."""
         self._order = [
@@ -97,6 +115,6 @@ class Deadlines:
         order = self._order
         while order and order[0][0] <= now_ms:
             prefix = heappop(order)[1]
-            if prefix not in self._in_turn and prefix in self._windows:
+            if prefix not in self._in_turn and prefix in self._windows and prefix not in self._held:
                 self._in_turn.add(prefix)
                 self._turns.append(prefix)

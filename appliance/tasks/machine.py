@@ -39,6 +39,7 @@ from appliance.engine.tables import (
     IDEM,
     LEASE,
     META,
+    POST,
     PRIORITY_BYTES,
     QUEUE_BYTES,
     READY,
@@ -69,6 +70,7 @@ from appliance.tasks.model import (
     Returned,
     Task,
 )
+from appliance.tasks.outbox import Outbox
 from appliance.tasks.queues import Queue, Registry
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.states import claimed, ended, repeats, replaced, requeued, returned
@@ -124,8 +126,12 @@ class Tasks:
         on_damage: Callable[[DamagedRow], None],
         shard: int = 0,
         timings: Timings | None = None,
+        in_flight: set[bytes] | None = None,
     ) -> None:
-        """`on_damage` hears of a task that is passed over because its rows are not what was written."""
+        """`on_damage` hears of a task that is passed over because its rows are not what was written.
+
+        `in_flight` has the deliveries that are being attempted.
+        """
         self.overlay = overlay
         self.settings = settings
         self.edges = [0] * len(EDGES)
@@ -156,6 +162,9 @@ class Tasks:
             table.DLQ: (EXPIRE, self.retention),
         }
         """For the states whose place in the indexes is a moment: which index, and its timers."""
+        in_flight = set() if in_flight is None else in_flight
+        self.outbox = Outbox(overlay, settings, rng, self._ids, self.registry, in_flight)
+        self.outbox.load(self.registry.by_number.values())
         for tenant in self.registry.by_number.values():
             for deadlines in (self.leases, self.delays, self.retention):
                 deadlines.load(overlay, tenant)
@@ -184,6 +193,8 @@ class Tasks:
         task_id = self._ids.next(now)
         body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
         state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
+        if new.webhook:
+            state.hooked = True
         # No later decision of this group can delete these: nobody knows the id before the group is durable.
         group.put(BODY, task_id, encode_row(body))
         if new.key:
@@ -410,6 +421,9 @@ class Tasks:
 
     def shorten(self, now: int, table_number: int, key: bytes) -> None:
         """After a clock that went back: a lease or a retry delay ends no later than its own length from now."""
+        if table_number == POST:
+            self.outbox.shorten(now, key)
+            return
         task_id = key[12:]
         state = self._state(task_id)
         if state is None:
@@ -601,6 +615,10 @@ class Tasks:
         self._end(edge, now, queue, task_id, old.lease_until, state)
 
     def _end(self, edge: Edge, now: int, queue: Queue, task_id: bytes, left_at: int, state: State) -> None:
+        if state.hooked:
+            task = self.task(task_id)
+            assert task is not None
+            self.outbox.add(now, queue.tenant.prefix, task_id, task.body, state)
         self._timings.lived(now - id_time_ms(task_id))
         self._hot.drop(task_id)
         self._move(edge, queue, task_id, state.priority, left_at, state.expires, state)

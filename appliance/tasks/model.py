@@ -205,6 +205,52 @@ class Requeue(Operation, gc=False):
     id: bytes
 
 
+class Due(msgspec.Struct, gc=False):
+    """A delivery that is to be attempted now: `attempts` were made before, and it is `late_ms` behind its time."""
+
+    id: bytes
+    tenant: str
+    url: str
+    attempts: int
+    late_ms: int
+
+
+class Settle(Operation, gc=False):
+    """What became of an attempt to deliver a webhook. Outcome: whether the delivery was given up.
+
+    `final`: another attempt would be in vain. `error` says what went wrong.
+    """
+
+    id: bytes
+    delivered: bool
+    error: str = ""
+    final: bool = False
+
+
+class Resend(Operation, gc=False):
+    """An operator has a delivery that was given up sent again. Outcome: Delivery or Problem."""
+
+    id: bytes
+
+
+class ResendAll(Operation, gc=False):
+    """The same for up to `limit` that were given up before a time (ms). Outcome: Resent or Problem."""
+
+    before: int
+    limit: int
+
+    @property
+    def cost(self) -> int:
+        return self.limit
+
+
+class Resent(msgspec.Struct, gc=False):
+    """How many deliveries will be sent again, and whether there are more."""
+
+    count: int
+    more: bool
+
+
 class Created(msgspec.Struct, gc=False):
     """The task; `replayed` when an earlier request with the same key made it."""
 

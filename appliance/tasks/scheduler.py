@@ -5,7 +5,8 @@ Sans-IO: `wake` asks for a call of `pump` soon, the seam makes groups durable, t
 know what a task is beyond handing operations to the state machine, nor what an answer looks like.
 
 The pump runs once per turn of the loop and when the seam is free. It takes a quantum from each source in turn (ends of
-leases, ends of delays, every tenant's inbox, the sweep) until the group is full. Whatever does not fit waits where it
+leases, ends of delays, every tenant's inbox, the sweep) until the group is full. Webhooks that are due and durable go
+to the courier, if there is one and it has room. Whatever does not fit waits where it
 is bounded: in the inboxes, and then at the clients.
 
 Invariant: an outcome leaves only when every write it was derived from is durable. An outcome that wrote nothing waits
@@ -18,8 +19,8 @@ from typing import Any, Final, Protocol
 
 from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay, Reader
-from appliance.engine.rows import DamagedRow, decode_body, decode_state
-from appliance.engine.tables import BODY, DUE, LEASE, QUEUE_BYTES, READY, STATE, prefix_end
+from appliance.engine.rows import DamagedRow, Letter, decode_body, decode_letter, decode_state
+from appliance.engine.tables import BODY, DUE, LEASE, LETTER, POST, QUEUE_BYTES, READY, STATE, prefix_end
 from appliance.errors import Problem, unavailable
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
@@ -34,6 +35,7 @@ from appliance.tasks.model import (
     Create,
     CreateBatch,
     Created,
+    Due,
     Finish,
     FinishBatch,
     Heartbeat,
@@ -41,6 +43,9 @@ from appliance.tasks.model import (
     Operation,
     Record,
     Requeue,
+    Resend,
+    ResendAll,
+    Settle,
     Task,
 )
 from appliance.tasks.queues import Queue
@@ -82,6 +87,22 @@ AGE_LOOKS_MAX: Final = 2_000
 
 TOUCH_AGE_MS: Final = 600_000
 """Rows younger than this are taken to be in memory still: touching them would cost more than it saves."""
+
+
+COURIER_QUANTUM: Final = 64
+"""Deliveries of one tenant that the courier gets before the next has its turn."""
+
+
+class Courier(Protocol):
+    """Who delivers webhooks. It answers each delivery with a `Settle`, and then calls `landed`."""
+
+    def room(self) -> int:
+        """How many more deliveries it takes now. When this rises from 0 it wakes the scheduler."""
+        ...
+
+    def accept(self, due: Due) -> bool:
+        """Take a delivery over. False: no more of this tenant until `resume_deliveries`."""
+        ...
 
 
 class Seam(Protocol):
@@ -129,6 +150,9 @@ class Scheduler:
         self.epoch = 0
         self.group_limit = settings.group_transitions_max
         self.accepts_creates = True
+        self.courier: Courier | None = None
+        self._in_flight: set[bytes] = set()
+        self._held: set[str] = set()
         self._store = store
         self._seam = seam
         self._rng = rng
@@ -229,15 +253,19 @@ class Scheduler:
         if not self._full(self.overlay.open):
             if self._rebase:
                 return 0
-            times += [tasks.leases.next_time(), tasks.delays.next_time()]
+            times += [tasks.leases.next_time(), tasks.delays.next_time(), tasks.outbox.lapsed.next_time()]
             if self._may_sweep():
                 times.append(tasks.retention.next_time())
+        if self.courier is not None and self.courier.room() > 0:
+            times.append(tasks.outbox.post.next_time())
         # What is left out here goes on when the group is durable or the rows are in memory: both wake the pump.
         return min((time for time in times if time is not None), default=NEVER)
 
     def pump(self, now: int) -> None:
         """Decide what there is to decide until the group is full or nothing is left, then hand the group over."""
         self.watches.run_out(now)
+        if self.courier is not None:
+            self._send_due(now, self.courier)
         while True:
             self._end_waits(now)
             self._decide(now)
@@ -289,7 +317,10 @@ class Scheduler:
             on_damage=self._on_error,
             shard=self._shard,
             timings=self._timings,
+            in_flight=self._in_flight,
         )
+        for tenant in self._held & self.tasks.registry.tenants.keys():
+            self.tasks.outbox.post.hold(self.tasks.registry.tenants[tenant].prefix)
         self.tasks.accepts_creates = self.accepts_creates
         self._sweep_ready = []
         self._sweep_touching = False
@@ -337,7 +368,9 @@ class Scheduler:
         self._each(tasks.lease_ended, now, ended)
         due = self._take(tasks.delays, now, quantum)
         self._each(tasks.became_due, now, due)
-        return bool(ended or due)
+        lapsed = self._take(tasks.outbox.lapsed, now, quantum)
+        self._each(tasks.outbox.forget, now, lapsed)
+        return bool(ended or due or lapsed)
 
     def _take(self, deadlines: Deadlines, now: int, quantum: int) -> list[bytes]:
         try:
@@ -466,6 +499,53 @@ class Scheduler:
 
     def _requeue(self, now: int, operation: Requeue) -> Any:
         return self.tasks.requeue(now, operation)
+
+    def _settle(self, now: int, operation: Settle) -> Any:
+        return self.tasks.outbox.settle(now, operation)
+
+    def _resend(self, now: int, operation: Resend) -> Any:
+        return self.tasks.outbox.resend(now, operation)
+
+    def _resend_all(self, now: int, operation: ResendAll) -> Any:
+        return self.tasks.outbox.resend_all(now, operation)
+
+    # Webhooks.
+
+    def _send_due(self, now: int, courier: Courier) -> None:
+        outbox = self.tasks.outbox
+        while (room := courier.room()) > 0:
+            next_time = outbox.post.next_time()
+            if next_time is None or next_time > now:
+                return
+            try:
+                found = outbox.take(self._store, now, min(room, COURIER_QUANTUM), self._on_error)
+            except DamagedRow as damage:
+                self._on_error(damage)
+                return
+            for due in found:
+                if not courier.accept(due) and due.tenant not in self._held:
+                    self._held.add(due.tenant)
+                    outbox.post.hold(self.tasks.registry.tenants[due.tenant].prefix)
+
+    def landed(self, delivery_id: bytes, *, settled: bool) -> None:
+        """The courier is done with a delivery: its `Settle` was answered, with a Problem where not `settled`."""
+        self.tasks.outbox.landed(delivery_id, settled=settled)
+        self._wake()
+
+    def resume_deliveries(self, tenant: str) -> None:
+        """The courier takes deliveries of this tenant again."""
+        if tenant in self._held:
+            self._held.discard(tenant)
+            self.tasks.outbox.post.let_go(self._store, self.tasks.registry.tenants[tenant].prefix)
+        self._wake()
+
+    def read_letter(self, delivery_id: bytes) -> Letter | None:
+        """What a delivery says, None where it is delivered or forgotten. Raises DamagedRow."""
+        try:
+            row = self._store.get(LETTER, delivery_id)
+            return decode_letter(row) if row is not None else None
+        finally:
+            self._store.release()
 
     # Waking those who wait.
 
@@ -611,6 +691,9 @@ _HANDLERS: Final[dict[type[Operation], Callable[[Scheduler, int, Any], Any]]] = 
     FinishBatch: Scheduler._finish_batch,
     Cancel: Scheduler._cancel,
     Requeue: Scheduler._requeue,
+    Settle: Scheduler._settle,
+    Resend: Scheduler._resend,
+    ResendAll: Scheduler._resend_all,
 }
 
 
@@ -624,6 +707,6 @@ def _rebase_ranges(tasks: Tasks, now: int) -> list[tuple[int, bytes, bytes]]:
         return []
     return [
         (table_number, tenant.prefix, prefix_end(tenant.prefix))
-        for table_number in (LEASE, DUE)
+        for table_number in (LEASE, DUE, POST)
         for tenant in tasks.registry.by_number.values()
     ]

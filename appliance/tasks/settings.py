@@ -12,6 +12,11 @@ class TaskSettings(msgspec.Struct, frozen=True):
     max_deliveries: int = 100
     retention_ms: int = 86_400_000
     dead_retention_ms: int = 14 * 86_400_000
+    webhook_attempts_max: int = 5
+    webhook_backoff_base_ms: int = 30_000
+    webhook_backoff_cap_ms: int = 3_600_000
+    given_up_retention_ms: int = 14 * 86_400_000
+    """How long a webhook that could not be delivered is kept for whoever looks after it."""
     queues_per_tenant_max: int = 10_000
     """Each queue costs about a kilobyte of memory and two rows; command names come from clients."""
     waiting_per_tenant_max: int = 10_000

@@ -40,6 +40,7 @@ def claimed(edge: Edge, old: State, now: int, claim: Claim) -> State:
         0,
         old.lease_number + 1,
         now,
+        old.hooked,
     )
 
 
@@ -58,6 +59,7 @@ def returned(edge: Edge, old: State, now: int, run_at: int, abandons: int, error
         abandons,
         error=error,
         lease_number=old.lease_number,
+        hooked=old.hooked,
     )
 
 
@@ -95,6 +97,7 @@ def ended(
         expires,
         old.lease_number,
         old.claimed,
+        old.hooked,
     )
 
 
@@ -108,6 +111,7 @@ def requeued(old: State, now: int) -> State:
         now,
         keyed=old.keyed,
         lease_number=old.lease_number,
+        hooked=old.hooked,
     )
 
 

@@ -9,7 +9,9 @@ from appliance.engine.rows import (
     FAILED,
     PENDING,
     Body,
+    Delivery,
     Idem,
+    Letter,
     Mark,
     QueueRow,
     State,
@@ -22,9 +24,13 @@ from appliance.engine.tables import (
     DUE,
     EXPIRE,
     IDEM,
+    LAPSED,
     LEASE,
+    LETTER,
     META,
     NAME,
+    OUTBOX,
+    POST,
     QUEUE,
     READY,
     STATE,
@@ -67,15 +73,28 @@ def task_rows(task_id: bytes, state: State, key: str = "") -> Rows:
     return rows
 
 
+WAITING_DELIVERY, LAPSED_DELIVERY = (bytes(14) + bytes([1, n]) for n in range(2))
+
+
+def delivery_rows(delivery_id: bytes, delivery: Delivery) -> Rows:
+    """Everything that a delivery has."""
+    table = LAPSED if delivery.given_up else POST
+    return {
+        (LETTER, delivery_id): encode_row(Letter(delivery.task, "sms", COMPLETED, 1000)),
+        (OUTBOX, delivery_id): encode_row(delivery),
+        (table, time_key(delivery.tenant, delivery.at, delivery_id)): b"",
+    }
+
+
 def sound_rows() -> Rows:
-    """One task in every state, in two tenants, with keys, names, counters and mark."""
+    """A task in every state and a delivery in both of its, in two tenants, with keys, names, counters and mark."""
     rows: Rows = {
         (NAME, tenant_name_key("acme")): encode_row(TENANT),
         (NAME, tenant_name_key("other")): encode_row(OTHER_TENANT),
         (QUEUE, MAIL): encode_row(QueueRow(ready=1, delayed=1, claimed=1, created=5, swept=2)),
         (QUEUE, SMS): encode_row(QueueRow(completed=1, created=1)),
         (QUEUE, OTHER_MAIL): encode_row(QueueRow(failed=1, dlq=1, created=2)),
-        (META, MARK_KEY): encode_row(Mark(DEAD_TASK, 5000, OTHER_TENANT + 1)),
+        (META, MARK_KEY): encode_row(Mark(LAPSED_DELIVERY, 5000, OTHER_TENANT + 1)),
         (META, b"unknown to this version"): b"anything",
     }
     for queue, command in COMMANDS.items():
@@ -87,6 +106,8 @@ def sound_rows() -> Rows:
     rows |= task_rows(COMPLETED_TASK, State(COMPLETED, SMS, 0, 5, 1000, result=b"1", expires=8000))
     rows |= task_rows(FAILED_TASK, State(FAILED, OTHER_MAIL, 0, 5, 1000, expires=8001), key="failed")
     rows |= task_rows(DEAD_TASK, State(DLQ, OTHER_MAIL, 0, 5, 1000, expires=8002))
+    rows |= delivery_rows(WAITING_DELIVERY, Delivery(SMS[:4], COMPLETED_TASK, "https://x/", 6000, 1))
+    rows |= delivery_rows(LAPSED_DELIVERY, Delivery(SMS[:4], COMPLETED_TASK, "https://x/", 9000, 5, "no", 4000))
     return rows
 
 

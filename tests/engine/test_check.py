@@ -24,7 +24,7 @@ from appliance.engine.findings import (
     Finding,
     Report,
 )
-from appliance.engine.rows import CLAIMED, SEAL_BYTES, Body, Idem, Mark, QueueRow, decode_state, encode_row
+from appliance.engine.rows import CLAIMED, SEAL_BYTES, Body, Delivery, Idem, Mark, QueueRow, decode_state, encode_row
 from appliance.engine.store import FORMAT_KEY, MARK_KEY, Store
 from appliance.engine.tables import (
     BODY,
@@ -32,8 +32,12 @@ from appliance.engine.tables import (
     EXPIRE,
     ID_BYTES,
     IDEM,
+    LAPSED,
     LEASE,
+    LETTER,
     META,
+    OUTBOX,
+    POST,
     QUEUE,
     READY,
     STATE,
@@ -52,10 +56,12 @@ from tests.engine.filling import (
     DEAD_TASK,
     DELAYED_TASK,
     FAILED_TASK,
+    LAPSED_DELIVERY,
     MAIL,
     OTHER_MAIL,
     READY_TASK,
     SMS,
+    WAITING_DELIVERY,
     Rows,
     fill,
     sound_rows,
@@ -151,7 +157,16 @@ BENT: list[tuple[str, Callable[[Rows], None], list[tuple[str, int]]]] = [
     ("name of no kind", put(NAME_TABLE, b"xname", encode_row(5)), [(ROW, NAME_TABLE)]),
     ("name that is no text", put(NAME_TABLE, b"t\xff\xfe", encode_row(5)), [(ROW, NAME_TABLE)]),
     ("mark behind the newest id", put(META, MARK_KEY, encode_row(Mark(FAILED_TASK, 1, 3))), [(MARK, META)]),
-    ("mark behind the tenants", put(META, MARK_KEY, encode_row(Mark(DEAD_TASK, 1, 2))), [(MARK, META)]),
+    ("mark behind the tenants", put(META, MARK_KEY, encode_row(Mark(LAPSED_DELIVERY, 1, 2))), [(MARK, META)]),
+    ("delivery missing", drop(OUTBOX, WAITING_DELIVERY), [(INDEX, LETTER), (INDEX, POST)]),
+    ("letter missing", drop(LETTER, LAPSED_DELIVERY), [(INDEX, OUTBOX)]),
+    ("post row missing", drop(POST, time_key(SMS, 6000, WAITING_DELIVERY)), [(INDEX, OUTBOX)]),
+    ("lapsed row at another time", put(LAPSED, time_key(SMS, 9001, LAPSED_DELIVERY)), [(INDEX, LAPSED)]),
+    ("post row of what was given up", put(POST, time_key(SMS, 9000, LAPSED_DELIVERY)), [(INDEX, POST)]),
+    ("delivery of no tenant", put(OUTBOX, WAITING_DELIVERY, encode_row(Delivery(b"", b"", "", 6000))),
+     [(ROW, OUTBOX), (INDEX, POST)]),
+    ("delivery that cannot be decoded", put(OUTBOX, WAITING_DELIVERY, b"\xc1"), [(ROW, OUTBOX)]),
+    ("letter that cannot be decoded", put(LETTER, WAITING_DELIVERY, b"\xc1"), [(ROW, LETTER)]),
     ("mark missing", drop(META, MARK_KEY), [(MARK, META)]),
     ("state that cannot be decoded", put(STATE, DEAD_TASK, b"\xc1"), [(ROW, STATE), (COUNTER, QUEUE)]),
     ("body that cannot be decoded", put(BODY, DEAD_TASK, b"\x90"), [(ROW, BODY)]),
@@ -229,8 +244,8 @@ def test_tables_behind_a_damaged_page_are_still_checked(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, {(META, FORMAT_KEY): encode_row(2)})
-    with pytest.raises(StoreRefused, match="format version 2"):
+    fill(tmp_path, {(META, FORMAT_KEY): encode_row(3)})
+    with pytest.raises(StoreRefused, match="format version 3"):
         checked(tmp_path)
 
 

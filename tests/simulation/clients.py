@@ -17,6 +17,8 @@ from appliance.tasks.model import (
     NewTask,
     Operation,
     Requeue,
+    Resend,
+    ResendAll,
 )
 from appliance.tasks.watches import Watch
 from tests.simulation.history import OK, UNKNOWN, Call
@@ -135,6 +137,8 @@ class Producer(Client):
         if self.chance(0.1 if batched else 0.3):
             new.key = f"key-{rng.randrange(plan.keys)}"
             new.request_hash = b"%d" % (rng.random() < 0.15)
+        if self.chance(plan.hook_chance):
+            new.webhook = f"https://receiver-{rng.randrange(3)}.example/{call}"
         if self.chance(0.15):
             new.delay_ms = rng.choice((1, 100, 2_000, 15_000))
         elif self.chance(0.1) and self.world.node is not None:
@@ -244,6 +248,9 @@ class Operator(Client):
     """Cancels tasks, requeues dead letters, and does both to tasks of others."""
 
     def act(self) -> None:
+        if self.chance(0.2):
+            self._resend()
+            return
         task_id, tenant = self._choose()
         tenants = self.plan.tenants
         expect = ""
@@ -258,6 +265,17 @@ class Operator(Client):
             self.ask(lambda sink: Requeue(tenant, sink, task_id), self.think, expect)
         else:
             self.ask(lambda sink: Cancel(tenant, sink, task_id), self.think, expect)
+
+    def _resend(self) -> None:
+        """Have deliveries sent again: one that waits, was given up or is gone, or several."""
+        outbox, tenant = self.world.ledger.outbox, self.rng.choice(self.plan.tenants)
+        if self.chance(0.5) or not outbox:
+            before = self.world.wall_ms() - self.rng.choice((0, 0, 5_000))
+            self.ask(lambda sink: ResendAll(tenant, sink, before, self.rng.choice((1, 4))), self.think)
+            return
+        delivery_id = self.rng.choice(sorted(outbox))
+        own = outbox[delivery_id].tenant == self.world.ledger.tenants.get(tenant)
+        self.ask(lambda sink: Resend(tenant, sink, delivery_id), self.think, "" if own else "not-found")
 
     def _choose(self) -> tuple[bytes, str]:
         if not self.crowd.ids:

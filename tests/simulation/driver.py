@@ -127,6 +127,8 @@ class Simulation:
         world = self.world
         if not world.run(lambda: not world.store.keys[EXPIRE] and not world.store.keys[BODY], DRAIN_MS_MAX):
             raise Violation("Q23", f"{len(world.store.keys[EXPIRE])} tasks were never swept")
+        if not world.run(lambda: not world.ledger.outbox, DRAIN_MS_MAX):
+            raise Violation("Q26", f"{len(world.ledger.outbox)} deliveries neither arrive nor are given up")
         if not world.run(lambda: not world.unanswered(), DRAIN_MS_MAX):
             raise Violation("answers", f"call {world.unanswered()[0].number} was never answered")
         for watcher in world.watchers:

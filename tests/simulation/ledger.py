@@ -8,17 +8,21 @@ from typing import Any
 from appliance.engine.group import TableWrites
 from appliance.engine.rows import (
     Body,
+    Delivery,
     Idem,
+    Letter,
     Mark,
     State,
     decode_body,
+    decode_delivery,
     decode_idem,
+    decode_letter,
     decode_mark,
     decode_number,
     decode_state,
     unseal,
 )
-from appliance.engine.tables import BODY, IDEM, META, NAME, READY, STATE, tenant_prefix
+from appliance.engine.tables import BODY, IDEM, LETTER, META, NAME, OUTBOX, READY, STATE, tenant_prefix
 
 
 class Change:
@@ -30,9 +34,11 @@ class Change:
         "closed_ms",
         "group",
         "idems",
+        "letters",
         "mark",
         "number",
         "opened_ms",
+        "outbox",
         "states",
         "step",
         "went_back",
@@ -49,6 +55,8 @@ class Change:
         self.states: dict[bytes, tuple[State | None, State | None]] = {}
         self.bodies: dict[bytes, Body | None] = {}
         self.idems: dict[bytes, Idem | None] = {}
+        self.letters: dict[bytes, Letter | None] = {}
+        self.outbox: dict[bytes, tuple[Delivery | None, Delivery | None]] = {}
         self.mark: Mark | None = None
 
 
@@ -59,6 +67,8 @@ class Ledger:
         self.states: dict[bytes, State] = {}
         self.bodies: dict[bytes, Body] = {}
         self.idems: dict[bytes, Idem] = {}
+        self.letters: dict[bytes, Letter] = {}
+        self.outbox: dict[bytes, Delivery] = {}
         self.ready: dict[bytes, tuple[int, int]] = {}
         self.tenants: dict[str, bytes] = {}
         self.queues: dict[bytes, dict[str, bytes]] = {}
@@ -78,6 +88,10 @@ class Ledger:
                 self.swept.update(deletes)
             elif table == IDEM:
                 self._note(self.idems, deletes, _decoded(table, puts, decode_idem), change.idems)
+            elif table == LETTER:
+                self._note(self.letters, deletes, _decoded(table, puts, decode_letter), change.letters)
+            elif table == OUTBOX:
+                self._note(self.outbox, deletes, _decoded(table, puts, decode_delivery), change.outbox, pairs=True)
             elif table == READY:
                 for key in deletes:
                     self.ready.pop(key, None)

@@ -23,6 +23,7 @@ from appliance.tasks.inbox import Inbox, Inboxes
 from appliance.tasks.lines import Waits
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import CreateBatch
+from appliance.tasks.outbox import Outbox
 from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.watches import Watches
 from appliance.tasks.window import Window
@@ -355,6 +356,81 @@ def _two_turns_for_one_inbox() -> list[Any]:
     return [patch.object(Inboxes, "offer", offer)]
 
 
+def _webhook_of_a_dead_letter_forgotten() -> list[Any]:
+    real = Outbox.add
+
+    def add(self: Outbox, now: int, tenant: bytes, task_id: bytes, body: Any, state: Any) -> None:
+        if state.status != rows.DLQ:
+            real(self, now, tenant, task_id, body, state)
+
+    return [patch.object(Outbox, "add", add)]
+
+
+def _webhook_written_once_its_task_has_ended() -> list[Any]:
+    real = Outbox.add
+
+    def add(self: Outbox, *end: Any) -> None:
+        def later(_outcome: Any) -> None:
+            real(self, *end)
+            self._overlay.open.transitions += 1
+
+        self._overlay.open.answers.append((later, None))
+
+    return [patch.object(Outbox, "add", add)]
+
+
+def _webhook_sent_before_it_is_durable() -> list[Any]:
+    real_place, real_take = Outbox._place, Outbox.take
+
+    def place(self: Outbox, group: Any, delivery_id: bytes, delivery: Any) -> None:
+        real_place(self, group, delivery_id, delivery)
+        if not delivery.given_up:
+            self.post.push(self._key(delivery_id, delivery))
+
+    def take(self: Outbox, store: Any, *rest: Any) -> Any:
+        return real_take(self, self._overlay, *rest)
+
+    return [patch.object(Outbox, "_place", place), patch.object(Outbox, "take", take)]
+
+
+def _webhooks_forgotten_at_a_start() -> list[Any]:
+    return [patch.object(Outbox, "load", lambda self, tenants: None)]
+
+
+def _failed_webhook_taken_for_delivered() -> list[Any]:
+    real = Outbox.settle
+
+    def settle(self: Outbox, now: int, action: Any) -> bool:
+        action.delivered = True
+        return real(self, now, action)
+
+    return [patch.object(Outbox, "settle", settle)]
+
+
+def _webhook_given_up_too_early() -> list[Any]:
+    real = Outbox.settle
+
+    def settle(self: Outbox, now: int, action: Any) -> bool:
+        action.final |= not action.delivered
+        return real(self, now, action)
+
+    return [patch.object(Outbox, "settle", settle)]
+
+
+def _attempt_of_a_lost_group_forgotten() -> list[Any]:
+    real = Outbox.landed
+
+    def landed(self: Outbox, delivery_id: bytes, *, settled: bool) -> None:
+        if settled:
+            real(self, delivery_id, settled=True)
+
+    return [patch.object(Outbox, "landed", landed)]
+
+
+def _webhook_of_another_tenant_sent_again() -> list[Any]:
+    return [patch.object(Outbox, "_own", lambda self, tenant, delivery_id: self._row(delivery_id))]
+
+
 MUTANTS: Final = tuple(
     Mutant(make.__name__.strip("_").replace("_", " "), make)
     for make in (
@@ -393,6 +469,14 @@ MUTANTS: Final = tuple(
         _stream_not_looked_at_again,
         _stream_answers_not_spent,
         _two_turns_for_one_inbox,
+        _webhook_of_a_dead_letter_forgotten,
+        _webhook_written_once_its_task_has_ended,
+        _webhook_sent_before_it_is_durable,
+        _webhooks_forgotten_at_a_start,
+        _failed_webhook_taken_for_delivered,
+        _webhook_given_up_too_early,
+        _attempt_of_a_lost_group_forgotten,
+        _webhook_of_another_tenant_sent_again,
     )
 )
 

@@ -15,6 +15,7 @@ from appliance.errors import unavailable
 from appliance.tasks.clock import Clock
 from appliance.tasks.model import Operation
 from appliance.tasks.scheduler import NEVER, Scheduler
+from tests.simulation.courier import Courier
 from tests.simulation.ledger import Change
 from tests.simulation.plan import STALL_MS_MAX
 from tests.simulation.violation import Violation
@@ -73,6 +74,7 @@ class Node:
             on_error=_raise,
             touch=None if plan.touch == "none" else self._touch,
         )
+        self.scheduler.courier = Courier(self)
         self._wake()
 
     # What clients do.

@@ -59,6 +59,8 @@ class Plan(msgspec.Struct, frozen=True):
     floor_chance: float
     drift_divisor: int
     touch: str
+    hook_chance: float
+    receiver_failure_chance: float
 
 
 def draw(seed: int) -> Plan:
@@ -102,6 +104,8 @@ def draw(seed: int) -> Plan:
         floor_chance=rng.choice((0.0, 0.0, 0.01)),
         drift_divisor=rng.choice((0, 0, 1_000, -1_000)),
         touch=rng.choice(("none", "slow", "mixed")),
+        hook_chance=rng.choice((0.0, 0.1, 0.5)),
+        receiver_failure_chance=rng.choice((0.0, 0.3, 0.8)),
     )
 
 
@@ -121,6 +125,10 @@ def _settings(rng: Random) -> TaskSettings:
         window_keys_max=rng.choice((8, 8, 16, 64, 4_096)),
         group_transitions_max=rng.choice((6, 8, 32, 256)),
         group_bytes_max=rng.choice((3_000, 1 << 20)),
+        webhook_attempts_max=rng.choice((1, 2, 5)),
+        webhook_backoff_base_ms=rng.choice((1, 500, 5_000)),
+        webhook_backoff_cap_ms=rng.choice((1_000, 30_000)),
+        given_up_retention_ms=rng.choice((1_000, 60_000)),
     )
 
 
@@ -131,6 +139,7 @@ def _constants(rng: Random) -> dict[str, int]:
     return {
         "scheduler.INBOX_QUANTUM": rng.choice((1, 3, 64)),
         "scheduler.TIMER_QUANTUM": rng.choice((1, 2, 64)),
+        "scheduler.COURIER_QUANTUM": rng.choice((1, 3, 64)),
         "scheduler.SWEEP_QUANTUM": rng.choice((1, 3, 250)),
         "scheduler.REFILL_KEYS": rng.choice((2, 4, 1_024)),
         "scheduler.REFILL_QUEUES": rng.choice((1, 4)),

@@ -12,11 +12,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from appliance.engine.group import TableWrites
-from appliance.engine.rows import decode_mark
+from appliance.engine.rows import Letter, decode_mark
 from appliance.engine.tables import META
 from appliance.errors import Problem
 from appliance.tasks.machine import MARK_KEY
-from appliance.tasks.model import Claim, Claimed, Operation
+from appliance.tasks.model import Claim, Claimed, Due, Operation
 from appliance.tasks.table import EDGES
 from tests.simulation.history import FAIL, OPEN, UNKNOWN, Call, History, class_of
 from tests.simulation.ledger import Change, Ledger
@@ -48,6 +48,15 @@ class Watcher:
 
     def ticked(self, node: Node) -> None:
         """Some time has passed while the node runs."""
+
+    def sending(self, due: Due, node: Node) -> None:
+        """The courier takes a delivery over."""
+
+    def received(self, due: Due, letter: Letter | None) -> None:
+        """A receiver gets what was read for it."""
+
+    def attempted(self, due: Due, *, delivered: bool, final: bool) -> None:
+        """The courier knows how an attempt has ended, and is about to say so."""
 
     def drained(self) -> None:
         """Faults have ended and every task has had its end; nothing has been swept since."""

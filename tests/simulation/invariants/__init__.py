@@ -14,6 +14,7 @@ from tests.simulation.invariants.q16_q17_order import Order
 from tests.simulation.invariants.q18_batches import Batches
 from tests.simulation.invariants.q22_clocks import Clocks
 from tests.simulation.invariants.q23_retention import Retention
+from tests.simulation.invariants.q24_q27_webhooks import Webhooks
 from tests.simulation.world import Watcher, World
 
 
@@ -34,4 +35,5 @@ def all_invariants(world: World) -> list[Watcher]:
         Batches(world),
         Clocks(world),
         Retention(world),
+        Webhooks(world),
     ]

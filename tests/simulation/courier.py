@@ -1,0 +1,75 @@
+"""The courier under the simulated node: it has little room, takes its time, and its receivers fail as the plan says.
+
+It notes what it was given and what a receiver got. A crash takes it along; what receivers got stays with them.
+"""
+
+from collections import deque
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from appliance.errors import Problem
+from appliance.tasks.model import Due, Settle
+
+if TYPE_CHECKING:
+    from tests.simulation.node import Node
+
+PARKED_PER_TENANT_MAX = 3
+
+
+class Courier:
+    """One process's courier."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._world = node.world
+        self._rng = Random(f"{node.world.plan.seed}/courier/{node.incarnation}")
+        self._parked: deque[Due] = deque()
+        self._under_way = 0
+        self._full: set[str] = set()
+        self._room_max = self._rng.choice((1, 4, 16))
+        self._slots = self._rng.choice((1, 2, 4))
+
+    def room(self) -> int:
+        return self._room_max - len(self._parked) - self._under_way
+
+    def accept(self, due: Due) -> bool:
+        for watcher in self._world.watchers:
+            watcher.sending(due, self._node)
+        self._world.log("sending", due.id.hex(), due.attempts)
+        self._parked.append(due)
+        self._next()
+        if sum(each.tenant == due.tenant for each in self._parked) < PARKED_PER_TENANT_MAX:
+            return True
+        self._full.add(due.tenant)
+        return False
+
+    def _next(self) -> None:
+        while self._parked and self._under_way < self._slots:
+            self._under_way += 1
+            self._world.at(self._rng.randint(0, 400), self._attempted, self._parked.popleft())
+
+    def _attempted(self, due: Due) -> None:
+        if not self._node.alive:
+            return
+        letter = self._node.scheduler.read_letter(due.id)
+        fails = self._world.faults and self._rng.random() < self._world.plan.receiver_failure_chance
+        heard = not fails or self._rng.random() < 0.3  # a receiver may get it and fail to say so
+        if heard:
+            for watcher in self._world.watchers:
+                watcher.received(due, letter)
+        final = fails and self._rng.random() < 0.05
+        self._world.log("attempted", due.id.hex(), not fails, final)
+
+        def settled(outcome: bool | Problem) -> None:
+            self._under_way -= 1
+            self._node.scheduler.landed(due.id, settled=not isinstance(outcome, Problem))
+            self._next()
+            for tenant in sorted(self._full):
+                if sum(each.tenant == tenant for each in self._parked) < PARKED_PER_TENANT_MAX:
+                    self._full.discard(tenant)
+                    self._node.scheduler.resume_deliveries(tenant)
+
+        for watcher in self._world.watchers:
+            watcher.attempted(due, delivered=not fails, final=final)
+        settle: Any = Settle(due.tenant, settled, due.id, not fails, "it fails" if fails else "", final)
+        self._node.scheduler.offer(settle)
