@@ -218,6 +218,7 @@ class Node:
             token_verifications=lambda: keys.verifications,
             token_refusals=lambda: keys.refusals,
             token_foreign_keys=lambda: keys.foreign_keys,
+            tokens_throttled=lambda: keys.throttled,
             buffered_bytes=lambda: self._listener.hub.memory.used_bytes,
         )
 

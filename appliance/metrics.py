@@ -52,6 +52,12 @@ GROUP_BUCKETS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000)
 """A group is closed at 1,000 transitions."""
 
 _STATUS_CLASSES: Final = ("0xx", "1xx", "2xx", "3xx", "4xx", "5xx")
+_GRPC_STATUSES: Final = (
+    "ok", "cancelled", "unknown", "invalid-argument", "deadline-exceeded", "not-found", "already-exists",
+    "permission-denied", "resource-exhausted", "failed-precondition", "aborted", "out-of-range", "unimplemented",
+    "internal", "unavailable", "data-loss", "unauthenticated",
+)  # fmt: skip
+"""By number."""
 
 
 class Histogram:
@@ -113,6 +119,7 @@ class Sources:
     token_verifications: Callable[[], float] = _zero
     token_refusals: Callable[[], float] = _zero
     token_foreign_keys: Callable[[], float] = _zero
+    tokens_throttled: Callable[[], float] = _zero
     buffered_bytes: Callable[[], float] = _zero
 
 
@@ -137,6 +144,8 @@ class Metrics(Collector):
         self.loop_delay_max_ms = 0.0
         self.requests = Histogram(REQUEST_BUCKETS_S)
         self.responses = [0] * len(_STATUS_CLASSES)
+        self.calls_open = 0
+        self.calls_ended = [0] * len(_GRPC_STATUSES)
         self.connections_open: dict[str, int] = {}
         self.connections_total: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
@@ -202,6 +211,15 @@ class Metrics(Collector):
         requests.counts[bisect_left(requests.bounds, seconds)] += 1
         requests.total += seconds
 
+    def call_opened(self) -> None:
+        """A gRPC call began."""
+        self.calls_open += 1
+
+    def call_ended(self, status: int) -> None:
+        """A gRPC call is over, with this status."""
+        self.calls_open -= 1
+        self.calls_ended[status] += 1
+
     def render(self) -> bytes:
         """The text form (`CONTENT_TYPE`). The maximum of the loop delay starts anew with each call."""
         text = generate_latest(self._registry)
@@ -258,6 +276,14 @@ class Metrics(Collector):
         yield _counters("refusals", "Requests and connections refused.", "reason", self.refusals.items())
         classes = zip(_STATUS_CLASSES[1:], self.responses[1:], strict=True)
         yield _counters("responses", "Responses by class of status.", "status", classes)
+        yield _gauge("streams_open", "gRPC calls open.", self.calls_open)
+        ended = zip(_GRPC_STATUSES, self.calls_ended, strict=True)
+        yield _counters(
+            "streams_ended",
+            "gRPC calls that ended, by status; cancelled where the peer left.",
+            "status",
+            ((status, count) for status, count in ended if count),
+        )
         yield self.requests.family("codeq_request_seconds", "From a complete request to its response.")
         yield _gauge("buffered_bytes", "Bytes held for bodies and unsent answers.", sources.buffered_bytes())
         yield _gauge("tokens_cached", "Verified tokens remembered.", sources.tokens_cached())
@@ -265,6 +291,8 @@ class Metrics(Collector):
         yield _counter("token_refusals", "Tokens refused.", sources.token_refusals())
         foreign_keys = sources.token_foreign_keys()
         yield _counter("token_foreign_keys", "Tokens that offered a key of their own, never used.", foreign_keys)
+        throttled = sources.tokens_throttled()
+        yield _counter("tokens_throttled", "Tokens not checked, from addresses with too many forged ones.", throttled)
         if sources.certificate_days_left is not None:
             days = sources.certificate_days_left()
             yield _gauge("certificate_days_left", "Days until the server's certificate ends.", days)

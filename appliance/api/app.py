@@ -26,9 +26,10 @@ __all__ = ["Api", "ApiSettings"]
 
 
 class Authenticates(Protocol):
-    """Who knows tokens: the caller of an `Authorization` header at this time (epoch seconds), or a raised Problem."""
+    """Who knows tokens: the caller of an `Authorization` header at this time (epoch seconds) from this address, or a
+    raised Problem."""
 
-    def authenticate(self, header: bytes | None, now_seconds: float) -> Caller: ...
+    def authenticate(self, header: bytes | None, now_seconds: float, peer: str = "") -> Caller: ...
 
 
 class Api:
@@ -74,7 +75,7 @@ class Api:
         if isinstance(route, Open):
             return route.handle(request)
         headers = request.headers
-        caller = self._authenticate(headers.get(b"authorization"), self._epoch_seconds())
+        caller = self._authenticate(headers.get(b"authorization"), self._epoch_seconds(), request.peer)
         if route.kind and caller.kind != route.kind:
             raise Problem(UNAUTHENTICATED, f"this path takes a {route.kind} token")
         if route.scope and route.scope not in caller.scopes:

@@ -7,6 +7,7 @@ so they are kept byte for byte. Pure functions; everything wrong is a `Problem`.
 
 from collections.abc import Callable
 from itertools import accumulate
+from operator import add
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -140,7 +141,7 @@ def reader(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
             raise _too_deep() from None
         except msgspec.DecodeError as error:
             raise invalid(str(error)) from None
-        if body.count(b"[") + body.count(b"{") > DEPTH_MAX and depth(body) > DEPTH_MAX:
+        if body.count(b"[") + body.count(b"{") > DEPTH_MAX and too_deep(body):
             raise _too_deep()
         return value
 
@@ -152,20 +153,39 @@ def _too_deep() -> Problem:
 
 
 _BRACKETS: Final = b"[]{}"
-_STEPS: Final = bytes(1 if byte in b"[{" else 255 for byte in range(256))
-"""As signed bytes: a bracket that opens is a step up, one that closes a step down."""
+_BITS: Final = bytes(ord("1") if byte in b"[{" else ord("0") for byte in range(256))
+_EIGHT: Final = 8
+"""Brackets that are looked at together, as the bits of a byte: 1 opens and 0 closes."""
+
+
+def _steps(brackets: int, count: int) -> int:
+    """How deep the first `count` of eight brackets lead, from where they begin."""
+    opened = (brackets >> (_EIGHT - count)).bit_count()
+    return 2 * opened - count
+
+
+_NET: Final = bytes(_steps(brackets, _EIGHT) & 0xFF for brackets in range(256))
+"""As signed bytes: where eight brackets lead together."""
+_PEAK: Final = bytes(max(_steps(brackets, count) for count in range(_EIGHT + 1)) for brackets in range(256))
+"""The deepest place among them."""
 
 _NOT_KEPT: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS + b'"')
 
 
-def depth(text: bytes) -> int:
-    """How deep arrays and objects are nested in a valid JSON text, in linear time."""
+def too_deep(text: bytes, depth_max: int = DEPTH_MAX) -> bool:
+    """Whether arrays and objects of a valid JSON text are nested deeper than this, in linear time: about 10 ns
+    for each bracket, since the largest body may be nothing but brackets and the event loop waits for this."""
     # A run of backslashes is read in pairs from its left, so what is left of it escapes a quote or nothing.
     unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
     # Two quotes side by side end one text and begin the next, or hold nothing: without them the rest is as before.
     kept = unescaped.translate(None, _NOT_KEPT).replace(b'""', b"")
-    steps = b"".join(kept.split(b'"')[::2]).translate(_STEPS)
-    return max(accumulate(memoryview(steps).cast("b")), default=0)
+    bits = b"".join(kept.split(b'"')[::2]).translate(_BITS)
+    bits += b"0" * (-len(bits) % _EIGHT)
+    eights = int(b"0" + bits, 2).to_bytes(len(bits) // _EIGHT)
+    after = memoryview(eights.translate(_NET)).cast("b")
+    if max(accumulate(after), default=0) <= depth_max - _EIGHT:
+        return False
+    return max(map(add, accumulate(after, initial=0), eights.translate(_PEAK)), default=0) > depth_max
 
 
 def _decoder(shape: type[T]) -> Callable[[bytes], T]:

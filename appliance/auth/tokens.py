@@ -3,16 +3,18 @@
 Owns the order of the checks and the memory of tokens already verified. Must not know HTTP, tasks, or where keys come
 from. Runs on the event loop; `replace_keys` may be called from any thread: keys and cache are one object that is
 swapped whole, so a token verified by a key that has gone is never remembered. Every way to be wrong is the same
-`Problem`, 401.
+`Problem`, 401, except that an address which makes us check too many wrong signatures is told to wait, 429.
 """
 
 from collections.abc import Callable
-from typing import Final
+from hashlib import blake2b
+from typing import Final, TypeVar
 
 from appliance.auth.caller import Caller, Kind
 from appliance.auth.claims import Rules, TokenError, caller_of, decode_part, parse_object
 from appliance.auth.keys import ALGORITHMS, KID_CHARS_MAX, KeySet
-from appliance.errors import UNAUTHENTICATED, Problem
+from appliance.budgets import AddressBudgets
+from appliance.errors import RATE_LIMITED, UNAUTHENTICATED, Problem
 
 TOKEN_BYTES_MAX: Final = 8_192
 """Checked before anything is parsed: a token of 1 MiB would otherwise cost milliseconds of base64 and JSON."""
@@ -20,18 +22,33 @@ TOKEN_BYTES_MAX: Final = 8_192
 CACHE_ENTRIES_MAX: Final = 10_000
 """At a usual 600 bytes per token 6 MB, at the longest possible ones 80 MB. Only tokens that verified get in."""
 
+FORGED_ENTRIES_MAX: Final = 10_000
+"""Tokens remembered as not signed by us, by their hash: a client that goes on with its old token costs a look-up."""
+
+FORGERIES_BURST: Final = 1_000
+FORGERIES_PER_SECOND: Final = 50.0
+"""Wrong signatures that one address may have checked: with the most keys that a token is tried against, 8 checks of
+about 60 µs each, a fortieth of a core. Tokens that were verified before are not held back by it."""
+
+_HASH_BYTES: Final = 16
+
 _TOKEN_TYPES: Final = frozenset({"JWT", "AT+JWT"})
 _FOREIGN_KEY_HEADERS: Final = frozenset({"jku", "x5u", "jwk", "x5c"})
 
 
-class _Epoch:
-    """One set of keys and the tokens that it verified."""
+T = TypeVar("T")
 
-    __slots__ = ("cache", "keys")
+
+class _Epoch:
+    """One set of keys, the tokens that it verified, and hashes of those that it did not: whether their `kid` is
+    unknown."""
+
+    __slots__ = ("cache", "forged", "keys")
 
     def __init__(self, keys: KeySet) -> None:
         self.keys = keys
         self.cache: dict[bytes, Caller] = {}
+        self.forged: dict[bytes, bool] = {}
 
 
 class Validator:
@@ -39,15 +56,26 @@ class Validator:
 
     `on_unknown_kid` is called when a token names a key that is not there: a hint that keys have rotated.
     `verifications` counts signatures checked, `refusals` tokens refused, `foreign_keys` tokens whose header offered a
-    key of its own (which is never used). All three only grow.
+    key of its own (which is never used), `throttled` tokens not looked at. All four only grow.
     """
 
-    __slots__ = ("_epoch", "_on_unknown_kid", "_rules", "foreign_keys", "refusals", "verifications")
+    __slots__ = (
+        "_epoch",
+        "_forgeries",
+        "_on_unknown_kid",
+        "_rules",
+        "foreign_keys",
+        "refusals",
+        "throttled",
+        "verifications",
+    )
 
     def __init__(self, keys: KeySet, rules: Rules, on_unknown_kid: Callable[[], None] | None = None) -> None:
         self._epoch = _Epoch(keys)
         self._rules = rules
         self._on_unknown_kid = on_unknown_kid
+        self._forgeries = AddressBudgets(FORGERIES_PER_SECOND, FORGERIES_BURST)
+        self.throttled = 0
         self.verifications = 0
         self.refusals = 0
         self.foreign_keys = 0
@@ -61,37 +89,43 @@ class Validator:
         """From now on only these keys count; everything verified by the old ones is forgotten. Any thread."""
         self._epoch = _Epoch(keys)
 
-    def authenticate(self, header: bytes | None, now_seconds: float) -> Caller:
-        """The caller of a request with this `Authorization` header, at this wall-clock time in epoch seconds.
+    def authenticate(self, header: bytes | None, now_seconds: float, peer: str = "") -> Caller:
+        """The caller of a request with this `Authorization` header, at this wall-clock time in epoch seconds, from this
+        address.
 
-        Raises `Problem` (`unauthenticated`) when the header is absent, no bearer token, or the token is not valid.
+        Raises `Problem` (`unauthenticated`) when the header is absent, no bearer token, or the token is not valid, and
+        `rate-limited` when too many wrong ones came from there.
         """
         epoch = self._epoch
         caller = epoch.cache.get(header)  # type: ignore[arg-type]  # None is no key of the cache, which is the answer
         if caller is not None and now_seconds < caller.expires:
             return caller
-        return self._authenticate_slowly(epoch, header, now_seconds)
+        return self._authenticate_slowly(epoch, header, now_seconds, peer)
 
     def validate(self, token: str, now_seconds: float) -> Caller:
         """The caller of a bare token, without the cache. Raises `Problem` (`unauthenticated`)."""
-        return self._validate(self._epoch, token, now_seconds)
+        return self._validate(self._epoch, token, now_seconds, "")
 
-    def _authenticate_slowly(self, epoch: _Epoch, header: bytes | None, now_seconds: float) -> Caller:
+    def _authenticate_slowly(self, epoch: _Epoch, header: bytes | None, now_seconds: float, peer: str) -> Caller:
         if header is None:
             raise self._refusal("a bearer token is required")
         epoch.cache.pop(header, None)
         parts = header.split(maxsplit=2) if len(header) <= TOKEN_BYTES_MAX + 64 else []
         if len(parts) != 2 or parts[0].lower() != b"bearer":
             raise self._refusal("the Authorization header is not a bearer token")
-        caller = self._validate(epoch, parts[1].decode("latin-1"), now_seconds)
+        caller = self._validate(epoch, parts[1].decode("latin-1"), now_seconds, peer)
         # A header with extra spaces is valid but not remembered: one token must not fill the cache by its spellings.
         if len(header) == len(parts[0]) + 1 + len(parts[1]):
-            _remember(epoch.cache, header, caller)
+            _remember(epoch.cache, header, caller, CACHE_ENTRIES_MAX)
         return caller
 
-    def _validate(self, epoch: _Epoch, token: str, now_seconds: float) -> Caller:
+    def _validate(self, epoch: _Epoch, token: str, now_seconds: float, peer: str) -> Caller:
         try:
-            return self._verified(epoch.keys, token, now_seconds)
+            return self._verified(epoch, token, now_seconds, peer)
+        except _TooManyForgeries:
+            self.throttled += 1
+            message = "too many tokens from this address were not signed by a key of this node"
+            raise Problem(RATE_LIMITED, message, retry_after_seconds=1) from None
         except TokenError as refused:
             raise self._refusal(str(refused)) from None
         except Exception:  # noqa: BLE001  # whatever a hostile token provokes is a refusal, never a 500
@@ -101,7 +135,7 @@ class Validator:
         self.refusals += 1
         return Problem(UNAUTHENTICATED, message)
 
-    def _verified(self, keys: KeySet, token: str, now_seconds: float) -> Caller:
+    def _verified(self, epoch: _Epoch, token: str, now_seconds: float, peer: str) -> Caller:
         if not token.isascii() or len(token) > TOKEN_BYTES_MAX:
             raise TokenError("the token is malformed or too long")
         segments = token.split(".", 3)
@@ -111,8 +145,28 @@ class Validator:
         payload = decode_part(segments[1])
         signature = decode_part(segments[2])
         signed = token[: len(segments[0]) + 1 + len(segments[1])].encode()
-        kind = self._signer(keys, kid, algorithm, signed, signature)
-        return caller_of(parse_object(payload), kind, self._rules, now_seconds)
+        digest = blake2b(token.encode(), digest_size=_HASH_BYTES).digest()
+        if digest in epoch.forged:
+            raise self._forgery(epoch.forged[digest])
+        if self._forgeries.left(peer, now_seconds) < 1:
+            raise _TooManyForgeries
+        kind = self._signer(epoch.keys, kid, algorithm, signed, signature)
+        if kind is None:
+            self._forgeries.spend(peer, now_seconds)
+            unknown_kid = bool(kid) and not epoch.keys.knows(kid)
+            _remember(epoch.forged, digest, unknown_kid, FORGED_ENTRIES_MAX)
+            raise self._forgery(unknown_kid)
+        try:
+            return caller_of(parse_object(payload), kind, self._rules, now_seconds)
+        except TokenError:
+            # Its signature was checked in vain as well, and will be each time: what is wrong now may be right later.
+            self._forgeries.spend(peer, now_seconds)
+            raise
+
+    def _forgery(self, unknown_kid: bool) -> TokenError:
+        if unknown_kid and self._on_unknown_kid is not None:
+            self._on_unknown_kid()
+        return TokenError("the token is not signed by a key of this node")
 
     def _read_header(self, segment: str) -> tuple[str, str]:
         """The algorithm and the `kid` (empty when absent) that the header claims. Nothing else in it is used."""
@@ -132,19 +186,21 @@ class Validator:
                 raise TokenError("the token is of another type")
         return algorithm, kid
 
-    def _signer(self, keys: KeySet, kid: str, algorithm: str, signed: bytes, signature: bytes) -> Kind:
-        """The kind of the key that made the signature."""
+    def _signer(self, keys: KeySet, kid: str, algorithm: str, signed: bytes, signature: bytes) -> Kind | None:
+        """The kind of the key that made the signature, if it is one of ours."""
         for kind, key in keys.candidates(kid):
             if key.algorithm == algorithm:
                 self.verifications += 1
                 if key.verifies(algorithm, signed, signature):
                     return kind
-        if self._on_unknown_kid is not None and kid and not keys.knows(kid):
-            self._on_unknown_kid()
-        raise TokenError("the token is not signed by a key of this node")
+        return None
 
 
-def _remember(cache: dict[bytes, Caller], header: bytes, caller: Caller) -> None:
-    if len(cache) >= CACHE_ENTRIES_MAX:
+class _TooManyForgeries(Exception):
+    """The address has had enough wrong signatures checked for now."""
+
+
+def _remember(cache: dict[bytes, T], key: bytes, value: T, entries_max: int) -> None:
+    if len(cache) >= entries_max:
         del cache[next(iter(cache))]
-    cache[header] = caller
+    cache[key] = value

@@ -11,6 +11,16 @@ from typing import Protocol
 UNSENT_MAX = 256
 """Messages that may wait unsent on one stream; past that the stream's window is not opened further."""
 
+UNSENT_BYTES_MAX = 1 << 20
+"""And bytes: a few tasks with the largest payloads. What is decided already still comes on top, two groups at most."""
+
+MESSAGE_BYTES_MAX = 4 << 20
+"""Inbound, by the contract; refused on the five-byte prefix."""
+
+GREETING_BYTES_MAX = 16 << 10
+"""Inbound, from whom we don't know yet: the longest token, a name, and room to spare. A compressed message can cost a
+thousand times the CPU of its bytes."""
+
 
 class Call(Protocol):
     """One open gRPC stream, for its session."""
@@ -31,6 +41,12 @@ class Call(Protocol):
         """Messages that wait for the peer's window. Past `UNSENT_MAX` the peer is not granted window either."""
         ...
 
+    @property
+    def full(self) -> bool:
+        """More waits unsent than may, on this call or on its connection; the session hears of `room` when it has left.
+        Until then it should send only what it owes."""
+        ...
+
     def send(self, messages: Sequence[bytes]) -> None:
         """Queue serialized messages, in order. All that is queued in one turn of the loop leaves in one write."""
         ...
@@ -47,6 +63,12 @@ class Call(Protocol):
 class Session(Protocol):
     """The handler's side of one stream. After `gone` or its own `end` nothing is called any more."""
 
+    @property
+    def message_bytes_max(self) -> int:
+        """The largest message that is taken now. Below `MESSAGE_BYTES_MAX` the first message is handed over alone and
+        has to come in time, and the limit is looked at once more behind it."""
+        ...
+
     def receive(self, messages: list[bytes]) -> None:
         """Messages that arrived together, uncompressed, in order; never empty."""
         ...
@@ -59,8 +81,12 @@ class Session(Protocol):
         """The peer reset the stream or its connection is lost."""
         ...
 
+    def crowded(self) -> None:
+        """The call became full because of others on its connection."""
+        ...
+
     def room(self) -> None:
-        """What waited unsent has left; called when `unsent` falls back to zero after it had passed `UNSENT_MAX`."""
+        """What waited unsent has left: the call is not `full` any more."""
         ...
 
     def drain(self) -> None:

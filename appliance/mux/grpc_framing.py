@@ -41,23 +41,31 @@ class GrpcError(Exception):
         self.message = message
 
 
+def check_encoding(encoding: bytes) -> None:
+    """Raises GrpcError UNIMPLEMENTED for a message encoding that is not ours."""
+    if encoding not in (b"", b"identity", b"gzip"):
+        raise GrpcError(UNIMPLEMENTED, "this message encoding is not supported")
+
+
 class MessageReader:
     """Turns DATA payloads of one stream into messages.
 
     `encoding` is the stream's `grpc-encoding`. What is wrong stands in `error`, and the messages in front of it still
     count: what happens does not depend on how the bytes are cut. After it nothing more may be fed.
+
+    While `first` nothing behind the first message is looked at; when that has come, `proceed` must follow.
     """
 
-    __slots__ = ("_gzip", "_message_bytes_max", "_partial", "error")
+    __slots__ = ("_gzip", "_message_bytes_max", "_partial", "error", "first")
 
-    def __init__(self, encoding: bytes, message_bytes_max: int) -> None:
+    def __init__(self, encoding: bytes, message_bytes_max: int, *, first: bool = False) -> None:
         """Raises GrpcError UNIMPLEMENTED for an encoding that is not ours."""
-        if encoding not in (b"", b"identity", b"gzip"):
-            raise GrpcError(UNIMPLEMENTED, "this message encoding is not supported")
+        check_encoding(encoding)
         self._gzip = encoding == b"gzip"
         self._message_bytes_max = message_bytes_max
         self._partial = bytearray()
         self.error: GrpcError | None = None
+        self.first = first
 
     @property
     def held_bytes(self) -> int:
@@ -65,7 +73,7 @@ class MessageReader:
         return len(self._partial)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that `data` completes, in order."""
+        """The messages that `data` completes, in order; at most one while `first`."""
         messages: list[bytes] = []
         try:
             self._feed(data, messages)
@@ -73,6 +81,12 @@ class MessageReader:
             self._partial.clear()
             self.error = error
         return messages
+
+    def proceed(self, message_bytes_max: int) -> list[bytes]:
+        """The first message was dealt with: the messages that came behind it, under this limit from now on."""
+        self.first = False
+        self._message_bytes_max = message_bytes_max
+        return self.feed(b"")
 
     def _feed(self, data: bytes, messages: list[bytes]) -> None:
         if self._partial:
@@ -90,6 +104,8 @@ class MessageReader:
             message = data[at + PREFIX_BYTES : stop]
             messages.append(self._inflate(message) if data[at] else message)
             at = stop
+            if self.first:
+                break
         if at < end:
             self._partial += data[at:]
 

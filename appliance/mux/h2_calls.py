@@ -15,16 +15,13 @@ import h2.connection
 import h2.exceptions
 
 from appliance.mux import frames, grpc_framing
-from appliance.mux.grpc_call import UNSENT_MAX, Session
+from appliance.mux.grpc_call import MESSAGE_BYTES_MAX, UNSENT_BYTES_MAX, UNSENT_MAX, Session
 from appliance.mux.grpc_framing import GrpcError, MessageReader
 from appliance.mux.h2_request import Head2
 from appliance.mux.h2_send import DEFAULT_WINDOW_BYTES, SendSide
 from appliance.mux.hub import Hub
 
 log = logging.getLogger("codeq.mux")
-
-MESSAGE_BYTES_MAX: Final = 4 << 20
-"""Inbound, by the contract; refused on the five-byte prefix."""
 
 WINDOW_BYTES: Final = 256 << 10
 """What a peer may have under way on one call: two turns of the loop at the throughput of one core."""
@@ -76,26 +73,29 @@ class GrpcCall:
         "_headers_sent",
         "_holds",
         "_parts",
+        "_parts_bytes",
         "_sizes",
         "cost_bytes",
         "deadline",
+        "full",
         "half_closed",
         "headers",
         "id",
+        "opened_at",
         "partial_since",
-        "passed_unsent_max",
         "path",
         "peer",
         "reader",
         "request_id",
         "session",
         "state",
+        "status",
         "ungranted_bytes",
         "unsent",
     )
 
     def __init__(
-        self, calls: "Calls", stream_id: int, head: Head2, peer: str, request_id: str, cost_bytes: int
+        self, calls: "Calls", stream_id: int, head: Head2, peer: str, request_id: str, cost_bytes: int, now: float
     ) -> None:
         self.id = stream_id
         self.path = head.path
@@ -109,13 +109,16 @@ class GrpcCall:
         self.partial_since = 0.0
         self.state = _OPEN
         self.half_closed = False
+        self.status = grpc_framing.CANCELLED
+        self.opened_at = now
         self.unsent = 0
-        self.passed_unsent_max = False
+        self.full = False
         self.ungranted_bytes = 0
         self._calls = calls
         self._headers_sent = False
         self._holds = 0
         self._parts: list[bytes] = []
+        self._parts_bytes = 0
         self._sizes: list[int] = []
         self._ending: list[tuple[bytes, bytes]] | None = None
 
@@ -133,10 +136,12 @@ class GrpcCall:
             size = len(message)
             parts.append(b"\0" + size.to_bytes(4))
             parts.append(message)
-            sizes.append(grpc_framing.PREFIX_BYTES + size)
+            size += grpc_framing.PREFIX_BYTES
+            sizes.append(size)
+            self._parts_bytes += size
         self.unsent += len(messages)
-        if self.unsent > UNSENT_MAX:
-            self.passed_unsent_max = True
+        if self.unsent > UNSENT_MAX or self._parts_bytes + self._calls.waiting_bytes(self) > UNSENT_BYTES_MAX:
+            self.full = True
         self._calls.sending(self)
 
     def end(self, status: int, message: str = "", extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
@@ -144,6 +149,7 @@ class GrpcCall:
         if self.state != _OPEN:
             return
         self.state = _ENDING
+        self.status = status
         self._ending = [*grpc_framing.trailers(status, message), *extra]
         self._calls.sending(self)
 
@@ -164,7 +170,7 @@ class GrpcCall:
     @property
     def may_be_granted(self) -> bool:
         """The peer takes what it is sent, and nobody holds it back."""
-        return not self._holds and self.unsent <= UNSENT_MAX and not self.half_closed
+        return not self._holds and not self.full and not self.half_closed
 
     def take_parts(self) -> bytes:
         """What is queued, framed, as one piece. Before the first the answer's headers are sent."""
@@ -172,6 +178,7 @@ class GrpcCall:
             self._headers_sent = True
             self._calls.send_headers(self.id, _HEADERS)
         parts, self._parts = self._parts, []
+        self._parts_bytes = 0
         return b"".join(parts)
 
     def settle_unsent(self, waiting_bytes: int) -> None:
@@ -207,6 +214,7 @@ class Calls:
     __slots__ = (
         "_by_id",
         "_codec",
+        "_crowded",
         "_draining",
         "_hub",
         "_owner",
@@ -227,6 +235,7 @@ class Calls:
         self._by_id: dict[int, GrpcCall] = {}
         self._sending: dict[GrpcCall, None] = {}
         self._ungranted_bytes = 0
+        self._crowded = False
         self._draining = False
 
     def __len__(self) -> int:
@@ -240,7 +249,8 @@ class Calls:
     def open(self, stream_id: int, head: Head2, peer: str, cost_bytes: int, now: float) -> None:
         """A new call. One that cannot be served ends at once, with its status in trailers alone."""
         request_id = self._hub.request_id(head.headers.get(b"x-request-id"))
-        call = GrpcCall(self, stream_id, head, peer, request_id, cost_bytes)
+        call = GrpcCall(self, stream_id, head, peer, request_id, cost_bytes, now)
+        self._hub.observer.call_opened()
         self._by_id[stream_id] = call
         self._send_side.open(stream_id)
         self._guarded(call, self._begin, call, head, now)
@@ -264,10 +274,15 @@ class Calls:
             if seconds <= 0:
                 raise GrpcError(grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
             call.deadline = now + seconds
-        call.reader = MessageReader(head.headers.get(b"grpc-encoding", b""), MESSAGE_BYTES_MAX)
+        encoding = head.headers.get(b"grpc-encoding", b"")
+        grpc_framing.check_encoding(encoding)
         open_call = self._hub.open_call
-        call.session = open_call(call) if open_call is not None and head.method == "POST" else None
-        if call.session is None:
+        session = call.session = open_call(call) if open_call is not None and head.method == "POST" else None
+        if session is not None:
+            largest = session.message_bytes_max
+            call.reader = MessageReader(encoding, largest, first=largest < MESSAGE_BYTES_MAX)
+            call.full = self._crowded
+        else:
             call.end(grpc_framing.UNIMPLEMENTED, f"no such method: {head.path[:PATH_SHOWN_MAX]}")
 
     def lane_data(self, stream_id: int, payload: bytes) -> None:
@@ -315,6 +330,9 @@ class Calls:
         if messages:
             call.partial_since = 0.0
             self._guarded(call, session.receive, messages)
+            if reader.first:
+                self._proceed(call, reader, session)
+            held = reader.held_bytes
         if reader.error is not None:
             self._fail(call, reader.error.status, reader.error.message)
         elif held and self._hub.memory.exhausted:
@@ -322,6 +340,16 @@ class Calls:
             self._fail(call, grpc_framing.RESOURCE_EXHAUSTED, "the node's buffers are full")
         else:
             self.grant(call)
+
+    def _proceed(self, call: GrpcCall, reader: MessageReader, session: Session) -> None:
+        """The session has judged the first message: what came behind it is looked at, if the call goes on."""
+        if call.state != _OPEN:
+            return
+        before = reader.held_bytes
+        messages = reader.proceed(session.message_bytes_max)
+        self._held(reader.held_bytes - before)
+        if messages:
+            self._guarded(call, session.receive, messages)
 
     def half_closed(self, stream_id: int) -> None:
         """END_STREAM: the peer sends no more."""
@@ -380,6 +408,34 @@ class Calls:
                     self._send_side.append(call.id, data, now)
                 elif not self._send_side.waits(call.id):
                     self.drained(call.id)
+            if self._send_side.queued_bytes > self._hub.limits.h2_queue_calls_bytes and not self._crowded:
+                self._crowd()
+
+    def waiting_bytes(self, call: GrpcCall) -> int:
+        """Bytes that a call has handed over and that have not left."""
+        return self._send_side.waiting_bytes(call.id)
+
+    def _crowd(self) -> None:
+        """All calls together have more to send than the peer takes: every one of them is full."""
+        self._crowded = True
+        for call in list(self._by_id.values()):
+            if call.state == _OPEN and not call.full and call.session is not None:
+                call.full = True
+                self._guarded(call, call.session.crowded)
+
+    def _look_for_room(self) -> None:
+        if self._crowded and self._send_side.queued_bytes * 2 <= self._hub.limits.h2_queue_calls_bytes:
+            self._crowded = False
+            for call in list(self._by_id.values()):
+                if call.full and not self._send_side.waits(call.id):
+                    self._room(call)
+
+    def _room(self, call: GrpcCall) -> None:
+        if call.full and call.state == _OPEN and not self._crowded:
+            call.full = False
+            self.grant(call)
+            if call.session is not None:
+                self._guarded(call, call.session.room)
 
     def drained(self, stream_id: int) -> None:
         """All that a call had handed to the send side has left."""
@@ -392,10 +448,8 @@ class Calls:
             self._finish(call, ending)
         elif call.state == _OPEN:
             self.grant(call)
-            if call.passed_unsent_max:
-                call.passed_unsent_max = False
-                if call.session is not None:
-                    self._guarded(call, call.session.room)
+            self._room(call)
+        self._look_for_room()
 
     def grant(self, call: GrpcCall) -> None:
         """Open the peer's window again when half of it is used, unless this call is to wait."""
@@ -425,7 +479,8 @@ class Calls:
     # Time.
 
     def check(self, now: float) -> None:
-        """End the calls whose deadline has passed, or whose message does not come to its end."""
+        """End the calls whose deadline has passed, whose message does not come to its end, or who never say a word."""
+        self._look_for_room()
         for call in list(self._by_id.values()):
             if call.state != _OPEN:
                 continue
@@ -433,6 +488,8 @@ class Calls:
                 self._fail(call, grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
             elif _held_by(call):
                 self._check_partial(call, now)
+            elif call.reader is not None and call.reader.first:
+                self._check_silent(call, now)
 
     def _check_partial(self, call: GrpcCall, now: float) -> None:
         if not call.partial_since or not self._may_be_granted(call):
@@ -442,10 +499,16 @@ class Calls:
             self._hub.observer.refused("body-timeout")
             self._fail(call, grpc_framing.RESOURCE_EXHAUSTED, "the message came too slowly")
 
-    def restart_clock(self) -> None:
+    def _check_silent(self, call: GrpcCall, now: float) -> None:
+        if now - call.opened_at > self._hub.limits.first_message_seconds:
+            self._hub.observer.refused("first-message-timeout")
+            self._fail(call, grpc_framing.DEADLINE_EXCEEDED, "the first message did not come in time")
+
+    def restart_clock(self, now: float) -> None:
         """The peer was kept from sending by no fault of its own."""
         for call in self._by_id.values():
             call.partial_since = 0.0
+            call.opened_at = now
 
     def drain(self) -> None:
         """The node is about to go: every session hears of it once, also those that are opened until then."""
@@ -467,6 +530,7 @@ class Calls:
         self._drop_reader(call)
         call.session = None
         self._hub.memory.give(call.cost_bytes)
+        self._hub.observer.call_ended(call.status)
 
     def _drop_reader(self, call: GrpcCall) -> None:
         held = _held_by(call)

@@ -92,6 +92,8 @@ def parse_head(data: bytes, limits: Limits) -> Head:
 
 
 def _request_line(line: bytes, limits: Limits) -> tuple[str, bytes, bool]:
+    if b"\n" in line:
+        raise malformed("a line does not end with CRLF")
     parts = line.split(b" ")
     if len(parts) != 3:
         raise malformed("the request line is not valid")

@@ -508,7 +508,7 @@ class Http2:
         self._send_side.restart_clock(now)
         if self._partial_since:
             self._partial_since = now
-        self._calls.restart_clock()
+        self._calls.restart_clock(now)
         for stream in self._streams.values():
             stream.began_at = max(stream.began_at, now)
 
@@ -533,8 +533,9 @@ class Http2:
 
     def _check_streams(self, now: float) -> None:
         limits = self._limits
+        patience = limits.h2_stalled_seconds if self._memory.busy else limits.call_stalled_seconds
         try:
-            for stream_id in self._send_side.stalled(limits.h2_stalled_seconds, limits.call_stalled_seconds, now):
+            for stream_id in self._send_side.stalled(limits.h2_stalled_seconds, patience, now):
                 self._hub.observer.refused("h2-stalled")
                 self._reset(stream_id, frames.CANCEL)
                 self._abuse.reset(now)

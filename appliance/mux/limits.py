@@ -26,6 +26,11 @@ class Limits:
     handshakes_waiting: int = 1024
     """Connections that wait for one of those places; their time runs from the accept."""
 
+    handshakes_burst_per_address: int = 2_000
+    """Handshakes that one address may begin at once: a proxy that starts opens all of its connections."""
+    handshakes_per_second_per_address: float = 100.0
+    """And then at this rate: a tenth of a core, however often it connects."""
+
     # Connections.
     connections: int = 10_000
     connections_per_address: int = 5_000
@@ -115,10 +120,15 @@ class Limits:
     # HTTP/2: answers that the peer does not take.
     h2_queue_connection_bytes: int = MIB
     """Answers waiting for window; above it no further request is read."""
+    h2_queue_calls_bytes: int = 8 * MIB
+    """The same for gRPC calls, which get no further tasks above it."""
+    first_message_seconds: float = 30.0
+    """A gRPC call that says nothing at all only holds memory; published clients send their first event at once."""
     h2_stalled_seconds: float = 30.0
     """A stream that wants to send and got no window for so long is reset, whatever trickles in elsewhere."""
     call_stalled_seconds: float = 300.0
-    """The same for a gRPC call: a worker may be paused for a while, and what waits for it is bounded."""
+    """The same for a gRPC call: a worker may be paused for a while, and what waits for it is bounded. While the buffers
+    are half full it gets no more patience than anybody else."""
     h2_keepalive_seconds: float = 60.0
     """Silence after which a connection with open streams is asked by PING whether it lives."""
     h2_keepalive_answer_seconds: float = 20.0
@@ -139,6 +149,7 @@ REASONS: Final[dict[str, str]] = {
     "alpn-mismatch": "no offered ALPN protocol is ours, or the first bytes are not the agreed protocol",
     "handshake": "TLS handshake failed or took too long",
     "handshakes": "too many TLS handshakes at once",
+    "handshakes-per-address": "too many TLS handshakes per second from one address",
     "connections": "too many connections",
     "connections-per-address": "too many connections from one address",
     "connection-evicted": "idle connection closed to make room",
@@ -146,6 +157,7 @@ REASONS: Final[dict[str, str]] = {
     "idle": "idle connection closed",
     "head-timeout": "request head not complete in time",
     "body-timeout": "request body too slow",
+    "first-message-timeout": "gRPC call without a first message",
     "write-timeout": "the peer does not read its answers",
     "head-too-large": "request head or target too large",
     "head-fields": "too many header fields",
@@ -189,6 +201,12 @@ class Observer(Protocol):
     def responded(self, status: int, seconds: float) -> None:
         """A response was handed to the connection, `seconds` after its request was complete."""
 
+    def call_opened(self) -> None:
+        """A gRPC call began."""
+
+    def call_ended(self, status: int) -> None:
+        """A gRPC call is over; `status` is the one that we ended it with, CANCELLED where its peer left."""
+
 
 class NullObserver:
     """An observer that does not look."""
@@ -203,4 +221,10 @@ class NullObserver:
         """Ignores it."""
 
     def responded(self, status: int, seconds: float) -> None:
+        """Ignores it."""
+
+    def call_opened(self) -> None:
+        """Ignores it."""
+
+    def call_ended(self, status: int) -> None:
         """Ignores it."""

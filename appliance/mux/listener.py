@@ -17,6 +17,7 @@ import time
 from collections import Counter, deque
 from typing import Any, Final, Protocol
 
+from appliance.budgets import AddressBudgets
 from appliance.mux.arrival import Arrival, SecureArrival
 from appliance.mux.client_hello import ClientHello
 from appliance.mux.connection import Connection, Core
@@ -94,6 +95,9 @@ class Listener:
         self._per_address: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshakes = 0
+        self._handshake_budgets = AddressBudgets(
+            limits.handshakes_per_second_per_address, limits.handshakes_burst_per_address
+        )
         self._waiting: deque[tuple[Arrival, float]] = deque()
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._evicted: set[Member] = set()
@@ -255,6 +259,8 @@ class Listener:
             self._refuse_tls(arrival, ALERT_HANDSHAKE_FAILURE, "tls-unavailable")
         elif hello is not None and hello.alpn is not None and not _any_of_ours(hello.alpn):
             self._refuse_tls(arrival, ALERT_NO_APPLICATION_PROTOCOL, "alpn-mismatch")
+        elif not self._handshake_budgets.spend(arrival.peer, self._now()):
+            self.turned_away(arrival, "handshakes-per-address")
         elif self._handshakes < self._limits.handshakes:
             self._start_handshake(arrival)
         elif len(self._waiting) < self._limits.handshakes_waiting:

@@ -28,6 +28,11 @@ class Memory:
         self._waiting: dict[Callable[[], None], None] = {}
 
     @property
+    def busy(self) -> bool:
+        """Half full: patience with those who do not read ends."""
+        return self.used_bytes * 2 > self.total_bytes
+
+    @property
     def tight(self) -> bool:
         """Too full to read new requests."""
         return self.used_bytes > self.stop_bytes

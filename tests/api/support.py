@@ -157,7 +157,7 @@ class Tokens:
             "other-worker": caller("worker", tenant="other"),
         }
 
-    def authenticate(self, header: bytes | None, now_seconds: float) -> Caller:
+    def authenticate(self, header: bytes | None, now_seconds: float, peer: str = "") -> Caller:
         found = self.callers.get((header or b"").decode("latin-1").removeprefix("Bearer "))
         if found is None:
             raise Problem(UNAUTHENTICATED, "a bearer token is required")

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.api.bodies import (
+    DEPTH_MAX,
     BadItem,
     CreateBody,
     check_media_type,
-    depth,
     named_task,
     read_create,
     read_create_batch,
+    too_deep,
 )
 from appliance.errors import Problem
 from tests.api.test_canonical import VALUES
@@ -30,12 +31,35 @@ def _depth(value: Any) -> int:
 
 @given(VALUES)
 def test_depth_is_counted_as_by_recursion(value: Any) -> None:
-    assert depth(json.dumps(value).encode()) == _depth(value)
+    text, found = json.dumps(value).encode(), _depth(value)
+    assert not too_deep(text, found)
+    assert found == 0 or too_deep(text, found - 1)
+
+
+@given(st.lists(st.sampled_from("[]"), max_size=300), st.integers(0, 70))
+def test_depth_is_found_wherever_it_is(steps: list[str], depth_max: int) -> None:
+    text, opened, deepest = "", 0, 0
+    for step in steps:
+        if step == "]" and not opened:
+            continue
+        text += step
+        opened += 1 if step == "[" else -1
+        deepest = max(deepest, opened)
+    text += "]" * opened
+    assert too_deep(text.encode(), depth_max) is (deepest > depth_max)
+
+
+@pytest.mark.parametrize(("levels", "deep"), [(DEPTH_MAX, False), (DEPTH_MAX + 1, True)])
+def test_a_body_may_be_nested_up_to_the_limit(levels: int, deep: bool) -> None:
+    for before in range(9):
+        text = b"[" + b"[]," * before + b"[" * (levels - 1) + b"]" * levels
+        assert too_deep(text) is deep
 
 
 @given(st.lists(st.text(alphabet='[]{}"\\a')))
 def test_brackets_within_texts_do_not_count(texts: list[str]) -> None:
-    assert depth(json.dumps(texts).encode()) == 1
+    assert not too_deep(json.dumps(texts).encode(), 1)
+    assert too_deep(json.dumps(texts).encode(), 0)
 
 
 @given(st.binary())

@@ -15,7 +15,7 @@ from appliance.auth.caller import PRODUCER, WORKER
 from appliance.auth.claims import Rules, caller_of
 from appliance.auth.keys import KeySet
 from appliance.auth.tokens import CACHE_ENTRIES_MAX, TOKEN_BYTES_MAX, Validator
-from appliance.errors import UNAUTHENTICATED, Problem
+from appliance.errors import RATE_LIMITED, UNAUTHENTICATED, Problem
 from tests.auth.makers import (
     ED25519,
     NOW,
@@ -275,6 +275,47 @@ def test_an_unknown_kid_asks_for_a_refresh_and_a_known_one_does_not() -> None:
     assert not asked
     refused(token(header={"alg": "ES256", "kid": "new"}, signer=STRANGER_EC), one)
     assert asked == [1]
+
+
+def test_a_forged_token_costs_one_check_until_the_keys_change() -> None:
+    asked: list[int] = []
+    one = Validator(key_set(), Rules(), lambda: asked.append(1))
+    forged = token(header={"alg": "ES256", "kid": "new"}, signer=STRANGER_EC)
+    refused(forged, one)
+    before = one.verifications
+    refused(forged, one)
+    assert one.verifications == before and len(asked) == 2, "the keys may still have rotated"
+    one.replace_keys(KeySet([key(STRANGER_EC)], [key(WORKER_EC)]))
+    assert one.validate(forged, NOW)
+
+
+def test_an_address_that_sends_forged_tokens_is_told_to_wait_and_nobody_else_is() -> None:
+    one = validator()
+    known = b"Bearer " + token().encode()
+    one.authenticate(known, NOW, "10.0.0.1")
+    codes = []
+    for number in range(tokens.FORGERIES_BURST + 1):
+        forged = b"Bearer " + token(claims(sub=f"s{number}")).encode()[:-8] + b"AAAAAAAA"
+        with pytest.raises(Problem) as problem:
+            one.authenticate(forged, NOW, "10.0.0.1")
+        codes.append(problem.value.code)
+    assert codes == [UNAUTHENTICATED] * tokens.FORGERIES_BURST + [RATE_LIMITED]
+    assert one.throttled == 1 and problem.value.retry_after_seconds == 1
+    fresh = b"Bearer " + token(claims(sub="fresh")).encode()
+    with pytest.raises(Problem):
+        one.authenticate(fresh, NOW, "10.0.0.1")
+    assert one.authenticate(known, NOW, "10.0.0.1"), "what was verified before goes on"
+    assert one.authenticate(fresh, NOW, "10.0.0.2")
+    assert one.authenticate(b"Bearer " + token(claims(sub="later")).encode(), NOW + 1, "10.0.0.1")
+
+
+def test_a_signed_token_that_is_refused_counts_against_its_address_too() -> None:
+    one = validator()
+    expired = b"Bearer " + token(claims(exp=int(NOW) - 1_000)).encode()
+    for _ in range(tokens.FORGERIES_BURST + 1):
+        with pytest.raises(Problem) as problem:
+            one.authenticate(expired, NOW, "10.0.0.1")
+    assert problem.value.code == RATE_LIMITED
 
 
 def test_random_bytes_as_token_parts_are_refused() -> None:

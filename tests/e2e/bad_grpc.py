@@ -316,7 +316,8 @@ def _ready(*commands: str) -> bytes:
 TOKENS: Final = (
     greeted("no token", UNAUTHENTICATED, PRODUCER, lambda _: ""),
     greeted("a token that is none", UNAUTHENTICATED, PRODUCER, lambda _: "x"),
-    greeted("a token as long as the window", UNAUTHENTICATED, PRODUCER, lambda _: "x" * 65_000),
+    greeted("a token past its limit", UNAUTHENTICATED, PRODUCER, lambda _: "x" * 8_193),
+    greeted("a hello past its limit", EXHAUSTED, PRODUCER, lambda _: "x" * (16 << 10)),
     greeted("a token beyond ASCII", UNAUTHENTICATED, PRODUCER, lambda _: "tökén.☺.😈"),
     greeted("a token with a line break", UNAUTHENTICATED, PRODUCER, lambda tokens: tokens.producer + "\r\nx"),
     greeted("a token with its scheme", UNAUTHENTICATED, PRODUCER, lambda tokens: "Bearer " + tokens.producer),

@@ -9,7 +9,7 @@ from typing import Any
 import h2.events
 
 from appliance.mux.exchange import Handler
-from appliance.mux.grpc_call import Call, Session
+from appliance.mux.grpc_call import MESSAGE_BYTES_MAX, Call, Session
 from appliance.mux.grpc_framing import MessageReader, frame
 from appliance.mux.limits import Limits
 from tests.mux.support import echo
@@ -20,6 +20,8 @@ FRAME_BYTES = 16_384
 
 class Recorder:
     """A session that remembers everything; `on` maps the name of a callback to what it does besides."""
+
+    message_bytes_max = MESSAGE_BYTES_MAX
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -43,6 +45,9 @@ class Recorder:
 
     def gone(self) -> None:
         self._hear("gone")
+
+    def crowded(self) -> None:
+        self._hear("crowded")
 
     def room(self) -> None:
         self._hear("room")

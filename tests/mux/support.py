@@ -18,6 +18,8 @@ class Watcher:
         self.opened: list[str] = []
         self.closed: list[str] = []
         self.statuses: list[int] = []
+        self.calls_open = 0
+        self.call_statuses: list[int] = []
 
     def connection_opened(self, kind: str) -> None:
         self.opened.append(kind)
@@ -31,6 +33,13 @@ class Watcher:
 
     def responded(self, status: int, seconds: float) -> None:
         self.statuses.append(status)
+
+    def call_opened(self) -> None:
+        self.calls_open += 1
+
+    def call_ended(self, status: int) -> None:
+        self.calls_open -= 1
+        self.call_statuses.append(status)
 
 
 def echo(request: Request) -> None:

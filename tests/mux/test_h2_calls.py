@@ -14,9 +14,9 @@ import pytest
 from appliance.mux import frames, grpc_framing
 from appliance.mux.exchange import Request, Response
 from appliance.mux.frames import frame_header
-from appliance.mux.grpc_call import UNSENT_MAX, Call, Session
+from appliance.mux.grpc_call import MESSAGE_BYTES_MAX, UNSENT_BYTES_MAX, UNSENT_MAX, Call, Session
 from appliance.mux.grpc_framing import GrpcError, frame
-from appliance.mux.h2_calls import MESSAGE_BYTES_MAX, WINDOW_BYTES
+from appliance.mux.h2_calls import WINDOW_BYTES
 from appliance.mux.limits import Limits
 from tests.mux.calls import Caller, Recorder
 from tests.mux.test_http2 import Collector, Fields, goaways, resets, walk
@@ -705,6 +705,121 @@ def test_a_call_that_is_gone_tells_exactly_how_many_messages_never_left(
     session.call.send([bytes(1_000)] * 2)
     peer.raw_send(reset_frame(stream_id))
     assert session.heard == ["gone"] and session.call.unsent == 12 - written
+
+
+def test_a_call_is_full_by_bytes_too_and_has_room_when_they_have_left(make: Callers) -> None:
+    peer = make(window=1_000)
+    stream_id, session = peer.opened("/keep")
+    session.call.send([bytes(UNSENT_BYTES_MAX - 100)])
+    full = [session.call.full]
+    session.call.send([bytes(100)])
+    full.append(session.call.full)
+    peer.exchange()
+    peer.h2.increment_flow_control_window(2 * UNSENT_BYTES_MAX)
+    peer.h2.increment_flow_control_window(2 * UNSENT_BYTES_MAX, stream_id)
+    peer.exchange()
+    full.append(session.call.full)
+    assert session.heard == ["room"] and full == [False, True, False]
+
+
+def test_calls_that_wait_together_crowd_their_connection_until_half_has_left(make: Callers) -> None:
+    peer = make(limits=Limits(h2_queue_calls_bytes=100_000), window=0)
+    _, quiet_session = peer.opened("/keep")
+    ids = []
+    for _ in range(4):
+        stream_id, session = peer.opened("/keep")
+        ids.append(stream_id)
+        session.call.send([bytes(30_000)])
+        peer.exchange()
+    _, late_session = peer.opened("/keep")
+    assert all(session.call.full for session in (quiet_session, late_session))
+    assert (quiet_session.heard, late_session.heard) == (["crowded"], [])
+    peer.h2.increment_flow_control_window(10 << 20)
+    for number, stream_id in enumerate(ids):
+        assert (quiet_session.heard == ["crowded"]) is (number < 3)
+        peer.h2.increment_flow_control_window(40_000, stream_id)
+        peer.exchange()
+    assert all(session.heard == ["crowded", "room"] for session in peer.sessions[:4])
+    assert late_session.heard == ["room"]
+    assert not any(session.call.full for session in peer.sessions)
+
+
+class Gate(Recorder):
+    """Takes large messages once the first one said so."""
+
+    message_bytes_max = 20
+
+    def receive(self, messages: list[bytes]) -> None:
+        super().receive(messages)
+        if messages[0] == b"bad":
+            self.call.end(16)
+        elif messages[0] == b"hello":
+            self.message_bytes_max = MESSAGE_BYTES_MAX
+
+
+@pytest.fixture
+def gate(make: Callers) -> Caller:
+    """A client of calls that want a greeting."""
+    peer: Caller = make()
+
+    def open_call(call: Call) -> Session:
+        peer.sessions.append(Gate(call))
+        return peer.sessions[-1]
+
+    peer.wire.hub.open_call = open_call
+    return peer
+
+
+def test_large_messages_are_taken_behind_the_first_in_the_same_frame(gate: Caller) -> None:
+    stream_id, session = gate.opened("/gate")
+    gate.say(stream_id, b"hello", bytes(10_000), b"more")
+    assert session.messages == [b"hello", bytes(10_000), b"more"]
+
+
+def test_nothing_is_inflated_for_a_peer_that_was_not_let_in(gate: Caller) -> None:
+    stream_id, session = gate.opened("/gate", [("grpc-encoding", "gzip")])
+    bomb = gzip.compress(bytes(MESSAGE_BYTES_MAX))
+    gate.say_bytes(stream_id, frame(b"bad") + b"\1" + len(bomb).to_bytes(4) + bomb)
+    assert session.messages == [b"bad"] and gate.grpc_status(stream_id) == 16
+    small = gzip.compress(bytes(21))
+    stream_id, session = gate.opened("/gate", [("grpc-encoding", "gzip")])
+    gate.say_bytes(stream_id, b"\1" + len(small).to_bytes(4) + small)
+    assert session.messages == [] and gate.grpc_status(stream_id) == grpc_framing.RESOURCE_EXHAUSTED
+
+
+def test_a_first_message_above_its_limit_is_refused_on_its_prefix(gate: Caller) -> None:
+    stream_id, session = gate.opened("/gate")
+    gate.say_bytes(stream_id, frame(bytes(21))[:5])
+    assert session.messages == [] and gate.grpc_status(stream_id) == grpc_framing.RESOURCE_EXHAUSTED
+
+
+def test_a_call_that_never_says_a_word_ends(gate: Caller) -> None:
+    silent, _ = gate.opened("/gate")
+    spoken, _ = gate.opened("/gate")
+    gate.say(spoken, b"hello")
+    gate.after(Limits().first_message_seconds + 1)
+    assert gate.grpc_status(silent) == grpc_framing.DEADLINE_EXCEEDED and gate.grpc_status(spoken) == -1
+    assert gate.wire.watcher.reasons == ["first-message-timeout"]
+
+
+def test_a_stalled_call_loses_its_patience_while_the_buffers_are_half_full(make: Callers) -> None:
+    peer = make(limits=Limits(memory_bytes=400_000))
+    _, session = peer.opened("/keep")
+    session.call.send([bytes(300_000)])
+    peer.exchange()
+    peer.after(Limits().h2_stalled_seconds + 1)
+    assert session.heard[-1] == "gone" and "h2-stalled" in peer.wire.watcher.reasons
+
+
+def test_calls_are_counted_from_their_opening_to_their_status(make: Callers) -> None:
+    peer = make()
+    stream_id, _ = peer.opened()
+    lost, _ = peer.opened()
+    assert peer.wire.watcher.calls_open == 2
+    peer.say(stream_id, end=True)
+    peer.raw_send(reset_frame(lost))
+    assert peer.wire.watcher.calls_open == 0
+    assert peer.wire.watcher.call_statuses == [grpc_framing.OK, grpc_framing.CANCELLED]
 
 
 def test_a_peer_that_takes_a_byte_a_second_is_reset_in_the_end_and_slows_nobody(make: Callers) -> None:

@@ -9,7 +9,7 @@ import re
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from appliance.mux.exchange import Request, Response
@@ -554,6 +554,7 @@ def test_no_request_is_seen_that_another_parser_does_not_see(data: bytes) -> Non
 
 @settings(max_examples=100, deadline=None)
 @given(_streams(), st.lists(st.integers(0, 200), max_size=5))
+@example(b"GET / HTTP/\n.1\r\nHost: a\r\n\r\n", [12])
 def test_what_is_seen_does_not_depend_on_how_the_bytes_are_cut(data: bytes, cuts: list[int]) -> None:
     def read(pieces: list[bytes]) -> tuple[list[tuple[str, bytes]], list[int]]:
         seen: list[tuple[str, bytes]] = []

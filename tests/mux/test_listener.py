@@ -300,6 +300,20 @@ def test_handshakes_at_once_are_bounded_and_the_next_waits_its_turn(pair: tuple[
     run(work)
 
 
+def test_an_address_that_keeps_shaking_hands_is_refused(pair: tuple[Path, Path]) -> None:
+    async def work() -> None:
+        limits = Limits(handshakes_burst_per_address=2, handshakes_per_second_per_address=0.01)
+        async with serving(limits=limits, tls=Tls(*pair)) as port:
+            context = client_context(pair[0], ["http/1.1"])
+            for _ in range(2):
+                _, writer = await asyncio.open_connection("localhost", port.secure, ssl=context)
+                writer.close()
+            assert await port.talk(make_hello(["h2"], None), port.secure) == b""
+            assert port.watcher.reasons.count("handshakes-per-address") == 1
+
+    run(work)
+
+
 def test_connections_are_capped_and_the_longest_idle_makes_room() -> None:
     async def work() -> None:
         requests: list[Request] = []

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from appliance.api.streams.stream import DRAINED
 from appliance.api.streams.wire.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from appliance.mux.grpc_call import Call
+from appliance.mux.grpc_call import GREETING_BYTES_MAX, Call
 from appliance.mux.grpc_framing import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, OK
 
 SERVICES: Final = frozenset({"", "grpc.health.v1.Health", "producerpb.ProducerStream", "workerpb.WorkerStream"})
@@ -25,6 +25,7 @@ class _OneRequest:
     __slots__ = ("_asked", "_call")
 
     name: ClassVar[str]
+    message_bytes_max: ClassVar[int] = GREETING_BYTES_MAX
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -55,6 +56,9 @@ class _OneRequest:
 
     def gone(self) -> None:
         """Nobody waits for an answer."""
+
+    def crowded(self) -> None:
+        """The answers are small."""
 
     def room(self) -> None:
         """The answers are few."""

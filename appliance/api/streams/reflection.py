@@ -5,14 +5,14 @@ token: the files are public. Runs on the event loop's thread.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from appliance.api.streams.stream import DRAINED, End
 from appliance.api.streams.wire import health_pb2, producer_pb2, reflection_pb2, reflection_v1alpha_pb2, worker_pb2
-from appliance.mux.grpc_call import UNSENT_MAX, Call
+from appliance.mux.grpc_call import GREETING_BYTES_MAX, UNSENT_MAX, Call
 from appliance.mux.grpc_framing import INTERNAL, INVALID_ARGUMENT, NOT_FOUND, OK, RESOURCE_EXHAUSTED
 
 V1: Final = reflection_pb2
@@ -56,6 +56,8 @@ class Reflection:
 
     __slots__ = ("_call", "_request", "_response")
 
+    message_bytes_max: ClassVar[int] = GREETING_BYTES_MAX
+
     def __init__(self, module: Any, call: Call) -> None:
         self._call = call
         self._request: type[Message] = module.ServerReflectionRequest
@@ -93,6 +95,9 @@ class Reflection:
 
     def gone(self) -> None:
         """Nobody waits for an answer."""
+
+    def crowded(self) -> None:
+        """Answers are made when asked for."""
 
     def room(self) -> None:
         """Answers are made when asked for."""

@@ -19,13 +19,14 @@ from google.protobuf.message import DecodeError
 from appliance.api.streams.guard import check_items
 from appliance.api.streams.settings import StreamSettings
 from appliance.auth.caller import Caller
-from appliance.errors import Problem
-from appliance.mux.grpc_call import Call
+from appliance.errors import RATE_LIMITED, Problem
+from appliance.mux.grpc_call import GREETING_BYTES_MAX, MESSAGE_BYTES_MAX, Call
 from appliance.mux.grpc_framing import (
     CANCELLED,
     FAILED_PRECONDITION,
     INTERNAL,
     OK,
+    RESOURCE_EXHAUSTED,
     UNAUTHENTICATED,
     UNAVAILABLE,
     GrpcError,
@@ -46,9 +47,10 @@ Later = Callable[[float, Callable[[], None]], Callable[[], None]]
 
 
 class Authenticates(Protocol):
-    """Who knows tokens: the caller of an `Authorization` header at this time (epoch seconds), or a raised Problem."""
+    """Who knows tokens: the caller of an `Authorization` header at this time (epoch seconds) from this address, or a
+    raised Problem."""
 
-    def authenticate(self, header: bytes | None, now_seconds: float) -> Caller: ...
+    def authenticate(self, header: bytes | None, now_seconds: float, peer: str = "") -> Caller: ...
 
 
 class World(NamedTuple):
@@ -79,7 +81,18 @@ GONE: Final = End(CANCELLED)
 class Stream:
     """One stream, as a `Session` of its call."""
 
-    __slots__ = ("_caller", "_closing", "_holding", "_over", "_owed", "_stop_timer", "call", "sent", "world")
+    __slots__ = (
+        "_caller",
+        "_closing",
+        "_holding",
+        "_over",
+        "_owed",
+        "_stop_timer",
+        "call",
+        "message_bytes_max",
+        "sent",
+        "world",
+    )
 
     kind: ClassVar[str]
     """Which tokens it takes."""
@@ -89,6 +102,7 @@ class Stream:
         self.call = call
         self.sent = 0
         """Messages given to the call so far."""
+        self.message_bytes_max = GREETING_BYTES_MAX
         self._caller: Caller | None = None
         self._owed = 0
         self._closing: End | None = None
@@ -134,6 +148,9 @@ class Stream:
         self._closing = GONE
         self._finish()
 
+    def crowded(self) -> None:
+        """Others of the connection wait unsent."""
+
     def room(self) -> None:
         """What waited unsent has left."""
 
@@ -147,12 +164,14 @@ class Stream:
         """The caller of a token; from now on its expiry and the stream's age are watched."""
         world = self.world
         try:
-            caller = world.validator.authenticate(b"Bearer " + token.encode(), world.epoch_seconds())
+            caller = world.validator.authenticate(b"Bearer " + token.encode(), world.epoch_seconds(), self.call.peer)
         except Problem as problem:
-            raise GrpcError(UNAUTHENTICATED, problem.message) from None
+            limited = problem.code == RATE_LIMITED
+            raise GrpcError(RESOURCE_EXHAUSTED if limited else UNAUTHENTICATED, problem.message) from None
         if caller.kind != self.kind:
             raise GrpcError(UNAUTHENTICATED, f"this stream takes a {self.kind} token")
         self._caller = caller
+        self.message_bytes_max = MESSAGE_BYTES_MAX
         age = world.settings.age_seconds
         aged = world.epoch_seconds() + age * (1 + world.rng.uniform(-_AGE_JITTER, _AGE_JITTER)) if age else inf
         if min(aged, caller.expires) < inf:

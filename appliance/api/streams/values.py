@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.api.bodies import DEPTH_MAX, depth
+from appliance.api.bodies import DEPTH_MAX, too_deep
 from appliance.api.canonical import request_hash
 from appliance.api.parse import (
     ATTEMPTS_MAX,
@@ -81,7 +81,7 @@ def json_text(text: bytes, bytes_max: int, field: str) -> bytes:
         raise _too_deep(field) from None
     except msgspec.DecodeError as error:
         raise invalid(f"{field}: {error}") from None
-    if size > 2 * DEPTH_MAX and text.count(b"[") + text.count(b"{") > DEPTH_MAX and depth(text) > DEPTH_MAX:
+    if size > 2 * DEPTH_MAX and text.count(b"[") + text.count(b"{") > DEPTH_MAX and too_deep(text):
         raise _too_deep(field)
     return text
 

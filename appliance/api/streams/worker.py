@@ -33,7 +33,7 @@ from appliance.api.streams.values import completed, result_text, seconds_ms, wor
 from appliance.api.streams.wire import worker_pb2 as wire
 from appliance.auth.caller import WORKER, Caller
 from appliance.errors import CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND, PERMISSION_DENIED, Problem
-from appliance.mux.grpc_call import UNSENT_MAX, Call
+from appliance.mux.grpc_call import Call
 from appliance.mux.grpc_framing import INVALID_ARGUMENT, OK, GrpcError
 from appliance.tasks.ids import id_text, parse_id
 from appliance.tasks.model import (
@@ -133,6 +133,8 @@ class WorkerStream(Stream):
         self._readys = Readys(
             self.world, caller, self._worker, self._offer, self._deliver, self._give_back, self._progress
         )
+        if self.call.full:
+            self._readys.pause()
         ack = wire.HelloAck(worker_id=self._worker, tenant_id=caller.tenant)
         self._send([wire.ServerEvent(hello_ack=ack).SerializeToString()])
 
@@ -306,7 +308,7 @@ class WorkerStream(Stream):
 
     def _send(self, messages: Sequence[bytes]) -> None:
         super()._send(messages)
-        if self.call.unsent > UNSENT_MAX and self._caller is not None:
+        if self.call.full and self._caller is not None:
             self._readys.pause()
 
     def _give_back(self, tasks: Sequence[Task]) -> None:
@@ -325,6 +327,11 @@ class WorkerStream(Stream):
         self._answered()
 
     # Ways to an end.
+
+    def crowded(self) -> None:
+        """The connection's send queue is full."""
+        if self._caller is not None:
+            self._readys.pause()
 
     def room(self) -> None:
         """The send queue is empty again."""

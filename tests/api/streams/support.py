@@ -33,6 +33,10 @@ class FakeCall:
         self.ended: tuple[int, str] | None = None
         self.held = 0
 
+    @property
+    def full(self) -> bool:
+        return self.unsent > UNSENT_MAX
+
     def send(self, messages: Sequence[bytes]) -> None:
         assert not self.closed
         assert messages
