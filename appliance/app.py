@@ -6,13 +6,14 @@ must not know how any part works.
 
 import asyncio
 import datetime
+import faulthandler
 import gc
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -35,6 +36,9 @@ from appliance.metrics import Metrics, Sources
 from appliance.mux.limits import Limits
 from appliance.mux.listener import Listener, bind
 from appliance.mux.tls import Tls, TlsError
+from appliance.service.activation import ActivationError, Passed
+from appliance.service.beat import Beat
+from appliance.service.manager import Manager
 from appliance.tasks import table
 from appliance.tasks.machine import Timings
 from appliance.tasks.settings import TaskSettings
@@ -53,6 +57,12 @@ IDLE_COLLECT_SECONDS = 60.0
 DRAIN_SETTLE_SHARE = 2 / 3
 """Of the time to drain: how long a stream waits for its leases, so that its status still leaves in time."""
 
+START_STAGE_SECONDS = 60.0
+"""How long each stage of a start may take before the service manager gives it up."""
+
+STOP_SLACK_SECONDS = 15.0
+"""After the drain: the last commit, and closing the store."""
+
 HOUSEKEEPING_SECONDS = 0.02
 CERTIFICATE_LOOK_SECONDS = 5.0
 
@@ -67,8 +77,10 @@ class Node:
         store: Store,
         keys: Authenticator,
         tls: Tls | None,
+        manager: Manager,
     ) -> None:
         self._settings = settings
+        self._manager = manager
         self._loop = loop
         self._store = store
         self._keys = keys
@@ -117,13 +129,14 @@ class Node:
             rng=Random(int.from_bytes(os.urandom(16), "big")),
         ).open_call
         self.metrics.sources = self._sources()
+        self._beat = Beat(loop, manager.notifier, self.driver.pulse, self._status_line)
 
     async def run(self) -> int:
         """Serve until told to stop; the exit status."""
-        for listen in self._settings.listen:
-            for sock in bind(listen.host, listen.port):
-                self._listener.add_socket(sock, listen.plaintext)
-                log.info("listening on %s", _address(sock.getsockname()), extra={"plaintext": listen.plaintext})
+        for sock, plaintext in self._manager.sockets or _bound(self._settings):
+            self._listener.add_socket(sock, plaintext)
+            fields = {"plaintext": plaintext, "passed": bool(self._manager.sockets)}
+            log.info("listening on %s", _address(sock.getsockname()), extra=fields)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -134,15 +147,24 @@ class Node:
         if self._tls is not None:
             self._loop.call_later(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
         self._ready = True
+        self._manager.notifier.ready()
+        self._beat.start()
         log.info("ready")
         await self._stopping.wait()
         self._ready = False
+        self._beat.stop()
+        self._manager.notifier.stopping(self._settings.drain_seconds + STOP_SLACK_SECONDS)
         if self._exit_status == status.OK:
             log.info("draining for at most %d seconds", self._settings.drain_seconds)
+            self._manager.notifier.status(f"draining for at most {self._settings.drain_seconds} seconds")
             await self._listener.drain(self._settings.drain_seconds)
         self.driver.stop()
         log.info("stopped", extra={"exitStatus": self._exit_status})
         return self._exit_status
+
+    def _status_line(self) -> str:
+        accepts = self.driver.scheduler.accepts_creates
+        return f"serving {len(self._listener)} connections" + ("" if accepts else "; creates refused, the disk is full")
 
     def _later(self, seconds: float, call: Callable[[], None]) -> Callable[[], None]:
         return self._loop.call_later(seconds, call).cancel
@@ -154,7 +176,9 @@ class Node:
 
     def _reload(self) -> None:
         log.info("reloading the certificate; token keys are followed all the time")
+        self._manager.notifier.reloading()
         self._reload_certificate()
+        self._manager.notifier.ready()
 
     def _reload_certificate(self) -> None:
         if self._tls is None:
@@ -225,22 +249,28 @@ class Node:
 
 def run(settings: Settings) -> int:
     """Run a node with these settings until it is told to stop; the exit status (see `cli.status`)."""
-    logs.configure(settings.log.format, settings.log.level)
+    # Where the watchdog or a fault of the machine ends the process, the log has what every thread was doing.
+    faulthandler.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
+        logs.configure(settings.log.format, settings.log.level)
+        manager = Manager.taken_from(os.environ, os.getpid())
+        _check_passed(manager.sockets, settings)
         keys = Authenticator(settings.auth)
         tls = _tls(settings)
-    except (BadKeyError, TlsError) as error:
+    except (ActivationError, BadKeyError, TlsError) as error:
         log.critical("%s", error)
         return status.CONFIGURATION
+    manager.notifier.extend(START_STAGE_SECONDS, "opening the store")
     try:
         store = Store.open(Path(settings.store.directory), allow_remote=settings.store.allow_remote_filesystem)
     except StoreError as error:
         log.critical("%s", error)
         return error.exit_status
     try:
+        manager.notifier.extend(START_STAGE_SECONDS, "reading queues and deadlines")
         keys.start()
-        return uvloop.run(_serve(settings, store, keys, tls))
+        return uvloop.run(_serve(settings, store, keys, tls, manager))
     except StoreError as error:
         log.critical("%s", error)
         return error.exit_status
@@ -253,10 +283,26 @@ def run(settings: Settings) -> int:
     finally:
         keys.stop()
         store.close()
+        manager.notifier.close()
 
 
-async def _serve(settings: Settings, store: Store, keys: Authenticator, tls: Tls | None) -> int:
-    return await Node(settings, asyncio.get_running_loop(), store, keys, tls).run()
+async def _serve(settings: Settings, store: Store, keys: Authenticator, tls: Tls | None, manager: Manager) -> int:
+    return await Node(settings, asyncio.get_running_loop(), store, keys, tls, manager).run()
+
+
+def _check_passed(sockets: Iterable[Passed], settings: Settings) -> None:
+    """The rules for `listen`, applied to sockets that take its place."""
+    for _, plaintext in sockets:
+        if plaintext and not settings.allow_plaintext:
+            raise ActivationError("a socket for plaintext was passed, which needs allowPlaintext: true")
+        if not plaintext and not settings.tls.certificate:
+            raise ActivationError("a socket for TLS was passed, which needs tls: a certificate and a key")
+
+
+def _bound(settings: Settings) -> Iterator[Passed]:
+    for listen in settings.listen:
+        for sock in bind(listen.host, listen.port):
+            yield Passed(sock, listen.plaintext)
 
 
 def _tls(settings: Settings) -> Tls | None:

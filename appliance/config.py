@@ -3,7 +3,8 @@
 Owns the settings themselves, one frozen class per section of `codeq.yml`, and the rules between them. Reading YAML and
 naming the line of an error is `configfile`'s. Must not know what the settings are used for. A name here in snake_case
 is the same name in camelCase in the file, and in upper case with the path in front in the environment:
-`tasks.payloadBytesMax` is `CODEQ_TASKS_PAYLOAD_BYTES_MAX`. Relative paths count from the folder of the file.
+`tasks.payloadBytesMax` is `CODEQ_TASKS_PAYLOAD_BYTES_MAX`. Relative paths count from the folder of the file, and
+`credential:NAME` is a secret that the service manager hands over.
 """
 
 # ruff: noqa: RUF009 - `setting` and `section` return a dataclass field, like `dataclasses.field` itself
@@ -149,9 +150,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """How the node reports on standard error."""
+    """How the node reports. `auto` is the journal where standard error leads to it, and `json` elsewhere."""
 
-    format: Literal["json", "text"] = setting(default="json")
+    format: Literal["auto", "json", "text", "journal"] = setting(default="auto")
     level: Literal["debug", "info", "warning", "error"] = setting(default="info")
 
 

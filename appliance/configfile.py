@@ -19,6 +19,11 @@ FILE_BYTES_MAX: Final = 1_048_576
 
 ENVIRONMENT_PREFIX: Final = "CODEQ_"
 
+CREDENTIAL_PREFIX: Final = "credential:"
+"""A path that begins so is the name of a secret in the service manager's folder, which CREDENTIALS_VARIABLE names."""
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+_CREDENTIAL_NAME: Final = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,255}")
+
 T = TypeVar("T")
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9_]*)")
@@ -48,8 +53,9 @@ def setting(
 ) -> Any:
     """A field of a section.
 
-    `low` and `high` bound a number, `length_max` a string or list. A `path` is made absolute, a `secret` is not shown
-    by `repr`. For a list of sections `shorthand` names the one setting that a bare string stands for.
+    `low` and `high` bound a number, `length_max` a string or list. A `path` is made absolute, or is a credential's. A
+    `secret` is not shown by `repr`. For a list of sections `shorthand` names the one setting that a bare string stands
+    for.
     """
     metadata = {"low": low, "high": high, "length_max": length_max, "path": path, "shorthand": shorthand}
     if default is MISSING:
@@ -293,6 +299,20 @@ class _Binder:
             raise self._at(key, node, f"may have {each.metadata['length_max']} characters")
         if "\0" in value:
             raise self._at(key, node, "must not contain NUL")
-        if each.metadata["path"] and value:
-            return str(self._folder / value)
-        return value
+        if not each.metadata["path"] or not value:
+            return value
+        if value.startswith(CREDENTIAL_PREFIX):
+            return self._credential(value.removeprefix(CREDENTIAL_PREFIX), node, key)
+        return str(self._folder / value)
+
+    def _credential(self, name: str, node: yaml.Node, key: str) -> str:
+        """The path of a secret that the service manager handed over."""
+        if not _CREDENTIAL_NAME.fullmatch(name):
+            raise self._at(key, node, "must name a credential: letters, digits, dots, dashes and underscores")
+        folder = self._environ.get(CREDENTIALS_VARIABLE, "")
+        if not folder:
+            raise self._at(key, node, f"is a credential, but {CREDENTIALS_VARIABLE} is not set: no service manager")
+        path = Path(folder) / name
+        if not path.is_file():
+            raise self._at(key, node, f"is a credential that the service manager did not hand over: {name}")
+        return str(path)

@@ -7,6 +7,7 @@ means.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from random import Random
@@ -17,6 +18,7 @@ from appliance.engine.group import TableWrites
 from appliance.engine.store import Store
 from appliance.engine.toucher import Toucher
 from appliance.errors import unavailable
+from appliance.service.watchdog import Pulse
 from appliance.tasks.clock import Clock
 from appliance.tasks.machine import Timings
 from appliance.tasks.scheduler import NEVER, Scheduler
@@ -118,6 +120,15 @@ class Driver:
             or scheduler.inboxes.tenants_waiting
             or scheduler.overlay.open.transitions
         )
+
+    def pulse(self) -> Pulse:
+        """What the watchdog looks at. Times are the loop's, which stand still while the machine is suspended."""
+        now_seconds = self._loop.time()
+        if self._timer is not None:
+            late_seconds = max(0.0, now_seconds - self._timer.when())
+        else:
+            late_seconds = 0.0 if self._woken else math.inf
+        return Pulse(now_seconds, self._committer.group, self._committer.alive, late_seconds)
 
     def stop(self) -> None:
         """Stop the threads after the commit under way. What was offered and not decided is forgotten, unanswered."""

@@ -1,4 +1,4 @@
-"""Structured logs on standard error, as JSON or text.
+"""Structured logs: on standard error as JSON or text, or in the journal.
 
 Owns the form of a line, keeping secrets out of it, and the bound on how many there are. Must not know what is logged.
 Modules log through the standard library under `codeq.…`; fields go into `extra`, by name:
@@ -9,8 +9,10 @@ A `reason` groups lines that hostile or broken input can cause: one line per rea
 one says how many were not. Warnings and errors without one are grouped by their message's template.
 """
 
+import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -25,6 +27,9 @@ LINE_CHARS_MAX: Final = 16_384
 GROUP_SECONDS: Final = 1.0
 
 REDACTED: Final = "[redacted]"
+
+Form = Literal["auto", "json", "text", "journal"]
+Level = Literal["debug", "info", "warning", "error"]
 
 _SECRETS: Final = (
     re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)", re.DOTALL),
@@ -62,7 +67,7 @@ def _hide(match: re.Match[str]) -> str:
     return whole[: match.start("value") - match.start()] + REDACTED
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
     """What came in `extra`, in camelCase, without the values of names that sound secret."""
     return {
         _camel(name): REDACTED if _SECRET_NAME.fullmatch(name) else value
@@ -76,7 +81,7 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in tail)
 
 
-def _clean(value: object) -> object:
+def clean(value: object) -> object:
     """Numbers as they are, everything else as bounded text without secrets."""
     if value is None or isinstance(value, bool | int | float):
         return value
@@ -97,11 +102,11 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _clean(record.getMessage()),
+            "message": clean(record.getMessage()),
         }
-        line.update((name, _clean(value)) for name, value in _fields(record).items())
+        line.update((name, clean(value)) for name, value in extra_fields(record).items())
         if record.exc_info:
-            line["exception"] = _clean(self.formatException(record.exc_info))
+            line["exception"] = clean(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=True)
 
 
@@ -110,13 +115,17 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line without its end. Control characters are escaped, so that input can't forge a line."""
-        fields = "".join(f" {name}={_visible(str(_clean(value)))}" for name, value in _fields(record).items())
-        message = _visible(str(_clean(record.getMessage())))
-        line = f"{_time(record)} {record.levelname.lower():<7} {record.name}: {message}{fields}"
+        fields = "".join(f" {name}={_visible(str(clean(value)))}" for name, value in extra_fields(record).items())
+        message = _visible(str(clean(record.getMessage())))
+        line = f"{self.heading(record)}{message}{fields}"
         if record.exc_info:
-            trace = str(_clean(self.formatException(record.exc_info)))
+            trace = str(clean(self.formatException(record.exc_info)))
             line += "".join(f"\n    {_visible(part)}" for part in trace.splitlines())
         return line
+
+    def heading(self, record: logging.LogRecord) -> str:
+        """What stands before the message."""
+        return f"{_time(record)} {record.levelname.lower():<7} {record.name}: "
 
 
 def _visible(text: str) -> str:
@@ -161,16 +170,16 @@ class OncePerSecond(logging.Filter):
 
 
 def configure(
-    form: Literal["json", "text"],
-    level: Literal["debug", "info", "warning", "error"],
+    form: Form,
+    level: Level,
     stream: TextIO | None = None,
 ) -> OncePerSecond:
     """Send all logs of the process to `stream` (standard error) in this form, and return the limiter for its count.
 
-    Libraries log from warnings on, whatever the level: their debug lines repeat bytes of clients.
+    `auto` is the journal where standard error leads to it, and JSON elsewhere. A journal that is not there is replaced
+    by JSON too. Libraries log from warnings on, whatever the level: their debug lines repeat bytes of clients.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler = _handler(form, stream)
     limiter = OncePerSecond()
     handler.addFilter(limiter)
     root = logging.getLogger()
@@ -178,5 +187,22 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    logging.getLogger("codeq").setLevel(level.upper())
+    set_level(level)
     return limiter
+
+
+def set_level(level: Level) -> None:
+    """Log from this level on."""
+    logging.getLogger("codeq").setLevel(level.upper())
+
+
+def _handler(form: Form, stream: TextIO | None) -> logging.Handler:
+    from appliance.journal import JournalHandler, stderr_is_journal
+
+    in_journal = stream is None and stderr_is_journal(os.environ.get("JOURNAL_STREAM", ""))
+    if form == "journal" or (form == "auto" and in_journal):
+        with contextlib.suppress(OSError):
+            return JournalHandler()
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
+    return handler

@@ -284,3 +284,22 @@ def test_any_text_is_settings_or_an_error(tmp_path_factory: pytest.TempPathFacto
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(ConfigError):
         assert isinstance(load(path, {}), Settings)
+
+
+def test_a_credential_is_a_file_in_the_folder_of_the_service_manager(tmp_path: Path) -> None:
+    (tmp_path / "codeq.tls.key").write_text("x")
+    text = "tls: {certificate: server.pem, key: 'credential:codeq.tls.key'}\n" + MINIMAL.partition("\n")[2]
+    file = tmp_path / "codeq.yml"
+    file.write_text(text)
+    settings = load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert settings.tls.key == str(tmp_path / "codeq.tls.key")
+    with pytest.raises(ConfigError, match=r"codeq\.yml:1: tls\.key: .*CREDENTIALS_DIRECTORY is not set"):
+        load(file, {})
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "../codeq.yml", "absent", "a b", "x" * 256])
+def test_a_credential_that_is_not_there_or_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "codeq.yml"
+    file.write_text(f"tls: {{certificate: a, key: 'credential:{name}'}}\n" + MINIMAL.partition("\n")[2])
+    with pytest.raises(ConfigError, match=r"tls\.key"):
+        load(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})

@@ -28,6 +28,7 @@ SANS_IO = (
     "mux/h2_send.py",
     "mux/h2_uploads.py",
     "mux/frames.py",
+    "service/watchdog.py",
 )
 """Folders and modules; one that is not there yet is passed over."""
 

@@ -85,6 +85,17 @@ class Committer:
         self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
         self._thread.start()
 
+    @property
+    def group(self) -> int | None:
+        """The number of the group that was submitted and has not come back."""
+        job = self._job
+        return job[0] if self.busy and job is not None else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def submit(self, number: int, writes: list[TableWrites]) -> None:
         """Hand over a closed group and wait, blocked, until its rows are in the transaction.
 

@@ -319,7 +319,7 @@ class Scheduler:
             timings=self._timings,
             in_flight=self._in_flight,
         )
-        for tenant in self._held & self.tasks.registry.tenants.keys():
+        for tenant in sorted(self._held & self.tasks.registry.tenants.keys()):
             self.tasks.outbox.post.hold(self.tasks.registry.tenants[tenant].prefix)
         self.tasks.accepts_creates = self.accepts_creates
         self._sweep_ready = []
