@@ -29,6 +29,8 @@ from appliance.auth.service import Authenticator
 from appliance.cli import status
 from appliance.config import Settings
 from appliance.driver import Driver
+from appliance.engine import crashpoints
+from appliance.engine.crashpoints import reach
 from appliance.engine.faults import StoreError
 from appliance.engine.rows import DamagedRow
 from appliance.engine.store import Store
@@ -133,10 +135,12 @@ class Node:
 
     async def run(self) -> int:
         """Serve until told to stop; the exit status."""
+        reach(crashpoints.LOADED)
         for sock, plaintext in self._manager.sockets or _bound(self._settings):
             self._listener.add_socket(sock, plaintext)
             fields = {"plaintext": plaintext, "passed": bool(self._manager.sockets)}
             log.info("listening on %s", _address(sock.getsockname()), extra=fields)
+        reach(crashpoints.LISTENING)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stopping.set)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -150,15 +154,19 @@ class Node:
         self._manager.notifier.ready()
         self._beat.start()
         log.info("ready")
+        reach(crashpoints.READY)
         await self._stopping.wait()
         self._ready = False
+        reach(crashpoints.DRAINING)
         self._beat.stop()
         self._manager.notifier.stopping(self._settings.drain_seconds + STOP_SLACK_SECONDS)
         if self._exit_status == status.OK:
             log.info("draining for at most %d seconds", self._settings.drain_seconds)
             self._manager.notifier.status(f"draining for at most {self._settings.drain_seconds} seconds")
             await self._listener.drain(self._settings.drain_seconds)
+        reach(crashpoints.DRAINED)
         self.driver.stop()
+        reach(crashpoints.STOPPED)
         log.info("stopped", extra={"exitStatus": self._exit_status})
         return self._exit_status
 
@@ -177,7 +185,9 @@ class Node:
     def _reload(self) -> None:
         log.info("reloading the certificate; token keys are followed all the time")
         self._manager.notifier.reloading()
+        reach(crashpoints.RELOADING)
         self._reload_certificate()
+        reach(crashpoints.RELOADED)
         self._manager.notifier.ready()
 
     def _reload_certificate(self) -> None:

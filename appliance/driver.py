@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from random import Random
 
+from appliance.engine import crashpoints
 from appliance.engine.committer import Committer, CommitTimes
+from appliance.engine.crashpoints import reach
 from appliance.engine.faults import DiskNotTrusted, NoSpace, StoreError
 from appliance.engine.group import TableWrites
 from appliance.engine.store import Store
@@ -46,7 +48,9 @@ class LocalSeam:
     def submit(self, number: int, writes: list[TableWrites]) -> None:
         """Hand a closed group to the committer; the loop is parked until its rows are in the transaction."""
         assert self.committer is not None
+        reach(crashpoints.BEFORE_HAND_OVER)
         self.committer.submit(number, writes)
+        reach(crashpoints.COMMITTING)
 
 
 class Driver:
@@ -148,6 +152,7 @@ class Driver:
         except StoreError as error:
             self._end(error)
             return
+        reach(crashpoints.DECIDED)
         self._set_timer(now)
 
     def _set_timer(self, now: int) -> None:
@@ -166,12 +171,14 @@ class Driver:
     def _durable(self, number: int, times: CommitTimes) -> None:
         if self._stopped:
             return
+        reach(crashpoints.BEFORE_ANSWERS)
         transitions = self.scheduler.overlay.oldest_transitions
         try:
             self.scheduler.durable(number, self.now_ms(), times.parked_ms)
         except StoreError as error:
             self._end(error)
             return
+        reach(crashpoints.ANSWERED)
         self._on_group(transitions, times.parked_ms, times.commit_ms)
 
     def _failed(self, number: int, error: StoreError) -> None:

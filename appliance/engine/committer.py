@@ -141,6 +141,7 @@ class Committer:
             try:
                 reach(crashpoints.BEFORE_BEGIN)
                 txn = transaction.enter_context(self._environment.begin(write=True))
+                reach(crashpoints.BEGUN)
                 rows = self._apply(txn, writes)
                 applied_ns = time.perf_counter_ns()
             finally:
@@ -155,10 +156,13 @@ class Committer:
             database = self._databases[table]
             for key in deletes:
                 txn.delete(key, b"", database)
+            if deletes:
+                reach(crashpoints.DELETED[table])
             if puts:
                 with txn.cursor(database) as cursor:
                     cursor.putmulti(puts)
             rows += len(deletes) + len(puts)
+            reach(crashpoints.APPLIED[table])
         return rows
 
     def _disk_free_bytes(self) -> int:

@@ -22,6 +22,8 @@ from typing import Final
 
 import lmdb
 
+from appliance.engine import crashpoints
+from appliance.engine.crashpoints import reach
 from appliance.engine.datafile import DATA_NAME
 from appliance.engine.disk import sync_directory
 from appliance.engine.faults import DeadlineExceeded, DiskNotTrusted, NoSpace, StoreError, StoreRefused
@@ -57,11 +59,15 @@ def copy(
         partial.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise StoreRefused(f"cannot make {partial}: {error.strerror}; remove it if a copy was interrupted") from error
+    reach(crashpoints.COPY_BEGUN)
     try:
         size = _stream(environment, partial / DATA_NAME, time.monotonic() + deadline_seconds, progress, compact)
+        reach(crashpoints.COPY_WRITTEN)
         sync_directory(partial)
         (judge or _verify)(partial)
+        reach(crashpoints.COPY_VERIFIED)
         partial.rename(target)
+        reach(crashpoints.COPY_NAMED)
         sync_directory(target.parent)
     except OSError as error:
         raise _meaning(error, target) from error

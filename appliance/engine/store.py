@@ -13,7 +13,8 @@ from typing import Final, NamedTuple, Self
 
 import lmdb
 
-from appliance.engine import datafile
+from appliance.engine import crashpoints, datafile
+from appliance.engine.crashpoints import reach
 from appliance.engine.disk import DirectoryLock, free_bytes, make_directory, refuse_remote, sync_directory
 from appliance.engine.faults import DiskNotTrusted, StoreRefused, failure
 from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal
@@ -76,15 +77,18 @@ class Store:
             refuse_remote(directory)
         lock = DirectoryLock(directory)
         try:
+            reach(crashpoints.LOCKED)
             path = directory / datafile.DATA_NAME
             if not path.exists():
                 _make_empty(directory)
             datafile.fill_tail(path, datafile.inspect(path))
+            reach(crashpoints.FILE_WHOLE)
             environment = _open_environment(directory, map_bytes)
             try:
                 if _format_of(environment) == FORMAT_VERSION - 1:
                     _add_tables(environment)
                 require_format(environment)
+                reach(crashpoints.OPENED)
                 return cls(directory, lock, environment)
             except BaseException:
                 environment.close()
@@ -131,6 +135,7 @@ class Store:
                             break
         except lmdb.Error as error:
             raise unreadable(table, error) from error
+        reach(crashpoints.SCANNED)
         return rows
 
     def release(self) -> None:
@@ -330,7 +335,9 @@ def _make_empty(directory: Path) -> None:
         ):
             databases = [environment.open_db(name.encode(), txn=txn) for name in TABLE_NAMES]
             txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(FORMAT_VERSION)), db=databases[META])
+        reach(crashpoints.EMPTY_WRITTEN)
         path.rename(directory / datafile.DATA_NAME)
+        reach(crashpoints.EMPTY_NAMED)
         sync_directory(directory)
     except (lmdb.Error, OSError) as error:
         raise failure(error, free_bytes(directory)) from error

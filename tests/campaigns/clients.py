@@ -1,18 +1,27 @@
-"""The clients of a campaign: producers, workers and readers that keep a log of all they send and hear.
+"""The clients of a campaign over REST: producers, workers and readers that keep a log of all they send and hear.
 
-Owns the mix of a load and the writing of `History`: a request is logged before it is sent, its outcome when it comes.
-They judge nothing but statuses that no rule allows. All of their choices come from a `Random` of their own.
+Owns the mix of that load. They judge nothing but statuses that no rule allows, and don't know which version of HTTP
+their wires speak. All of their choices come from a `Random` of their own.
 """
 
 import asyncio
 import contextlib
-import datetime
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any
 
+from tests.campaigns.field import (
+    COMMANDS,
+    MANY_ATTEMPTS,
+    PAUSE_SECONDS,
+    RETRY_SECONDS,
+    STATUS_OF_CODE,
+    Field,
+    epoch_ms,
+    now_ms,
+    settle,
+)
 from tests.campaigns.history import (
     ABANDON,
     HEARTBEAT,
@@ -20,57 +29,12 @@ from tests.campaigns.history import (
     RESULT,
     UNKNOWN,
     Action,
-    Create,
     Delivery,
+    EmptyClaim,
     End,
-    History,
     Read,
 )
 from tests.campaigns.wire import Unknown, Wire
-
-COMMANDS: Final = ("mail", "image", "report")
-PAUSE_SECONDS: Final = 0.012
-"""Between two requests of a client, at most: the campaign is about moments, not about throughput."""
-KNOWN_IDS_MAX: Final = 2_000
-MANY_ATTEMPTS: Final = 10
-"""Of a task in a batch: were its only delivery lost with a kill, it would end among the dead letters unseen, and its
-batch would look torn."""
-RETRY_SECONDS: Final = 0.02
-STATUS_OF_CODE: Final = {"": 200, "not-claimed": 409, "lease-lost": 409, "permission-denied": 403, "not-found": 404}
-
-
-def now_ms() -> float:
-    """Wall clock."""
-    return time.time() * 1000
-
-
-class Field:
-    """What all clients share: the log, whether the node is up, and whether the load goes on."""
-
-    def __init__(self, history: History) -> None:
-        self.history = history
-        self.up = asyncio.Event()
-        self.stopping = False
-        self.known: list[str] = []
-        self.marks = 0
-        self.batches = 0
-
-    async def settle(self) -> None:
-        """Wait until the node is up."""
-        await self.up.wait()
-
-    def expect(self, what: str, status: int, answer: Any, *allowed: int) -> bool:
-        """Whether the request was carried out. Any status that is not `allowed` is an oddity; 503 never is."""
-        if status not in (*allowed, 503):
-            self.history.oddities.append(f"{what}: {status} {answer}")
-        return status in (200, 201)
-
-    def remember(self, task: str) -> None:
-        """Keep an id for readers."""
-        if len(self.known) < KNOWN_IDS_MAX:
-            self.known.append(task)
-        else:
-            self.known[hash(task) % KNOWN_IDS_MAX] = task
 
 
 class Producer:
@@ -94,79 +58,68 @@ class Producer:
                 await self._twice_at_once()
             else:
                 await self._batch()
+            await self._repeat_doubtful()
             await asyncio.sleep(self._rng.random() * PAUSE_SECONDS)
+        await self._repeat_doubtful()
 
-    def _new(self, *, keyed: bool) -> tuple[str, dict[str, Any]]:
-        self._field.marks += 1
-        mark = f"task-{self._field.marks:08}"
-        rng = self._rng
-        body: dict[str, Any] = {
-            "command": rng.choice(COMMANDS),
-            "payload": {"mark": mark, "text": "x" * rng.choice((0, 100, 2_000))},
-            "priority": rng.randrange(3),
-            "maxAttempts": rng.choice((1, 2, 5, 5, 5)),
-        }
-        if rng.random() < 0.1:
-            body["delaySeconds"] = 1
-        if keyed:
-            body["idempotencyKey"] = mark
-        return mark, body
-
-    def _log(self, mark: str, *, keyed: bool, batch: int = 0) -> Create:
-        create = Create(mark, keyed, batch, now_ms())
-        self._field.history.creates.append(create)
-        return create
-
-    def _acknowledge(self, create: Create, status: int, task: Any) -> None:
-        create.answered_ms, create.status = now_ms(), status
-        if task is not None:
-            create.id = task["id"]
-            self._field.remember(create.id)
-
-    async def _attempt(self, wire: Wire, mark: str, body: dict[str, Any], *, keyed: bool) -> bool:
+    async def _attempt(self, wire: Wire, mark: str, body: dict[str, Any]) -> bool:
         """One request; whether its outcome is known."""
-        create = self._log(mark, keyed=keyed)
+        field = self._field
+        create = field.log(mark, body)
         try:
             status, answer = await wire.post("/tasks", body)
         except Unknown:
             return False
-        if self._field.expect("create", status, answer, 200, 201):
-            self._acknowledge(create, status, answer)
+        conflict = (409,) if create.key in field.contested else ()
+        if field.expect("create", status, answer, 200, 201, *conflict):
+            field.acknowledge(create, status, answer["id"])
+        elif status == 409:
+            field.acknowledge(create, status, "")
         return status < 500
 
     async def _single(self, *, keyed: bool) -> None:
-        mark, body = self._new(keyed=keyed)
-        while not await self._attempt(self._wire, mark, body, keyed=keyed):
-            if not keyed:
+        mark, body = self._field.new_task(self._rng, keyed=keyed)
+        await self._insist(mark, body)
+        if keyed and self._rng.random() < 0.2:
+            await self._attempt(self._wire, mark, body)
+        elif keyed and self._rng.random() < 0.1:
+            # Another request with the key of the first: a conflict until the first has been swept.
+            self._field.contested.add(mark)
+            payload = {"mark": f"{mark}-other"}
+            await self._attempt(self._wire, f"{mark}-other", {**body, "payload": payload, "priority": 7})
+
+    async def _insist(self, mark: str, body: dict[str, Any]) -> None:
+        while not await self._attempt(self._wire, mark, body):
+            if "idempotencyKey" not in body:
                 return
             await asyncio.sleep(RETRY_SECONDS)
             await self._field.settle()
-        if keyed and self._rng.random() < 0.2:
-            await self._attempt(self._wire, mark, body, keyed=True)
+
+    async def _repeat_doubtful(self) -> None:
+        while self._field.doubtful:
+            await self._insist(*self._field.doubtful.pop())
 
     async def _twice_at_once(self) -> None:
-        mark, body = self._new(keyed=True)
-        await asyncio.gather(
-            self._attempt(self._wire, mark, body, keyed=True), self._attempt(self._second, mark, body, keyed=True)
-        )
+        mark, body = self._field.new_task(self._rng, keyed=True)
+        await asyncio.gather(self._attempt(self._wire, mark, body), self._attempt(self._second, mark, body))
 
     async def _batch(self) -> None:
-        tasks = [self._new(keyed=self._rng.random() < 0.3) for _ in range(self._rng.randrange(2, 20))]
-        for _, body in tasks:
-            body["maxAttempts"] = MANY_ATTEMPTS
-        self._field.batches += 1
-        number = self._field.batches
-        creates = [self._log(mark, keyed="idempotencyKey" in body, batch=number) for mark, body in tasks]
+        rng, field = self._rng, self._field
+        count = rng.randrange(2, 20)
+        tasks = [field.new_task(rng, keyed=rng.random() < 0.3, attempts=MANY_ATTEMPTS) for _ in range(count)]
+        field.batches += 1
+        number = field.batches
+        creates = [field.log(mark, body, number) for mark, body in tasks]
         try:
             status, answer = await self._wire.post("/tasks/batch", [body for _, body in tasks])
         except Unknown:
             return
-        if self._field.expect("batch", status, answer, 200):
+        if field.expect("batch", status, answer, 200):
             for create, item in zip(creates, answer, strict=True):
                 if "task" in item:
-                    self._acknowledge(create, 200, item["task"])
+                    field.acknowledge(create, 200, item["task"]["id"])
                 else:
-                    self._field.history.oddities.append(f"batch item: {item}")
+                    field.history.oddities.append(f"batch item: {item}")
 
 
 @dataclass(slots=True)
@@ -182,11 +135,12 @@ class Lease:
 class Worker:
     """Claims tasks and does with them what workers do, and what they should not."""
 
-    def __init__(self, field: Field, rng: Random, wire: Wire, name: str) -> None:
+    def __init__(self, field: Field, rng: Random, wire: Wire, name: str, strangers: Field) -> None:
         self._field = field
         self._rng = rng
         self._wire = wire
         self._name = name
+        self._strangers = strangers
         self._sleepers: list[Lease] = []
 
     async def run(self) -> None:
@@ -196,7 +150,19 @@ class Worker:
             for lease in await self._claim():
                 await self._work(lease)
             await self._awake()
+            if self._rng.random() < 0.05:
+                await self._trespass()
             await asyncio.sleep(self._rng.random() * PAUSE_SECONDS)
+
+    async def _trespass(self) -> None:
+        """Q19: what belongs to another tenant is not there, whatever is asked of it."""
+        if not self._strangers.known:
+            return
+        task, kind = self._rng.choice(self._strangers.known), self._rng.choice((RESULT, NACK, ABANDON, HEARTBEAT))
+        body = {"leaseId": f"{task}:1", "workerId": self._name, **({"status": "FAILED"} if kind == RESULT else {})}
+        with contextlib.suppress(Unknown):
+            status, answer = await self._wire.post(f"/tasks/{task}/{kind}", body)
+            self._field.expect(f"{kind} of another tenant's task", status, answer, 404)
 
     async def drain(self) -> int:
         """Claim what is there and finish it at once; how many there were."""
@@ -209,7 +175,9 @@ class Worker:
         rng = self._rng
         count = count or rng.choice((1, 1, 5, 20))
         body: dict[str, Any] = {
-            "commands": sorted(rng.sample(COMMANDS, rng.randrange(1, 4))) if lease_seconds == 0 else [],
+            "commands": sorted(rng.sample(COMMANDS, rng.randrange(1, 4)))
+            if not lease_seconds and rng.random() < 0.8
+            else [],
             "leaseSeconds": lease_seconds or rng.choice((1, 1, 2, 3)),
             "waitSeconds": rng.choice((0, 1)) if wait_seconds < 0 else wait_seconds,
             "workerId": self._name,
@@ -217,6 +185,7 @@ class Worker:
         path = "/tasks/claim"
         if count > 1:
             path, body["count"] = "/tasks/claim/batch", count
+        sent_ms = now_ms()
         try:
             status, answer = await self._wire.post(path, body)
         except Unknown:
@@ -225,13 +194,21 @@ class Worker:
         if status == 503:
             self._field.history.unknown_claims += count
         if not self._field.expect("claim", status, answer, 200, 204):
+            if status == 204:
+                self._empty(tuple(body["commands"]) or COMMANDS, sent_ms)
             return []
         tasks = answer["tasks"] if count > 1 else [answer]
+        if not tasks:
+            self._empty(tuple(body["commands"]) or COMMANDS, sent_ms)
         return [self._delivered(task, body["leaseSeconds"]) for task in tasks]
+
+    def _empty(self, commands: tuple[str, ...], sent_ms: float) -> None:
+        queues = tuple(map(self._field.queue, commands))
+        self._field.history.empty_claims.append(EmptyClaim(queues, sent_ms, now_ms()))
 
     def _delivered(self, task: dict[str, Any], lease_seconds: int) -> Lease:
         number = int(task["leaseId"].rpartition(":")[2])
-        until_ms = _epoch_ms(task["leaseUntil"])
+        until_ms = epoch_ms(task["leaseUntil"])
         self._field.history.deliveries.append(
             Delivery(
                 task["id"],
@@ -272,7 +249,7 @@ class Worker:
     async def _beat_and_complete(self, lease: Lease) -> None:
         action, answer = await self._act(HEARTBEAT, lease, extendSeconds=self._rng.choice((1, 2)))
         if action.status == 200:
-            action.until_ms = _epoch_ms(answer["leaseUntil"])
+            action.until_ms = epoch_ms(answer["leaseUntil"])
         await self._finish(lease, "COMPLETED")
 
     async def _nack(self, lease: Lease) -> None:
@@ -315,7 +292,7 @@ class Worker:
         except Unknown:
             return action, None
         self._field.expect(kind, status, answer, 200, 403, 404, 409)
-        _settle(action, status)
+        settle(action, status)
         return action, answer
 
     async def _finish_together(self, leases: list[Lease]) -> None:
@@ -335,7 +312,7 @@ class Worker:
                 if code not in STATUS_OF_CODE:
                     self._field.history.oddities.append(f"result item: {item}")
                 else:
-                    _settle(action, STATUS_OF_CODE[code])
+                    settle(action, STATUS_OF_CODE[code])
 
 
 class Reader:
@@ -366,18 +343,14 @@ class Reader:
             self._field.expect("read by a stranger", status, answer, 404)
 
 
-async def look_at_all(field: Field, wire: Wire) -> None:
+async def look_at_all(field: Field, wires: Sequence[Wire]) -> None:
     """Write down how every task ended."""
-    for task in sorted(field.history.ids()):
-        status, answer = await wire.get(f"/tasks/{task}")
-        if field.expect("last look", status, answer, 200, 404) or status == 404:
-            field.history.ends[task] = End(now_ms(), answer if status == 200 else None)
+    tasks = iter(sorted(field.history.ids()))
 
+    async def look(wire: Wire) -> None:
+        for task in tasks:
+            status, answer = await wire.get(f"/tasks/{task}")
+            if field.expect("last look", status, answer, 200, 404) or status == 404:
+                field.history.ends[task] = End(now_ms(), answer if status == 200 else None)
 
-def _settle(action: Action, status: int) -> None:
-    action.answered_ms = now_ms()
-    action.status = status if status < 500 else UNKNOWN
-
-
-def _epoch_ms(text: str) -> float:
-    return datetime.datetime.fromisoformat(text).timestamp() * 1000
+    await asyncio.gather(*map(look, wires))

@@ -5,7 +5,11 @@ what breaks it. Pure: it knows no socket, no process and no clock. Every time is
 node share one machine, so their clocks differ by `TOLERANCE_MS` at most.
 
 An outcome is ok (200, 201), refused (any 4xx) or unknown (no answer, or 5xx: it may have happened). Rules count an
-unknown outcome against the queue only where no reading of it is innocent.
+unknown outcome against the queue only where no reading of it is innocent. Streams speak in the same statuses, as
+`clients.STATUS_OF_CODE` has them. The rules about times and order are in `order`.
+
+Q8 (durable before the worker sees it) shows as Q6 here: a claim that a kill undid would be given out again while its
+lease lasts. Q13 and Q14 are what `codeq check` looks at after each kill.
 """
 
 import uuid
@@ -14,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, TypeVar
+
+from tests.campaigns import order
 
 T = TypeVar("T")
 
@@ -29,12 +35,18 @@ TERMINAL: Final = ("COMPLETED", "FAILED", "DLQ")
 
 @dataclass(slots=True)
 class Create:
-    """One attempt to create one task. `mark` is in the payload; a keyed task has it as its key, and its retries too."""
+    """One attempt to create one task. `mark` is in the payload; `key` is the idempotency key, of its retries too.
+
+    `not_before_ms` is the earliest end of a delay, 0 where there is none; `queue` is tenant and command.
+    """
 
     mark: str
-    keyed: bool
+    key: str
     batch: int
     sent_ms: float
+    queue: str = ""
+    priority: int = 0
+    not_before_ms: float = 0
     answered_ms: float = 0
     status: int = UNKNOWN
     id: str = ""
@@ -56,7 +68,8 @@ class Delivery:
 
 @dataclass(slots=True)
 class Action:
-    """What an owner, or somebody who was one, asked for. `until_ms` is what a heartbeat was granted."""
+    """What an owner, or somebody who was one, asked for. A granted heartbeat lasts from `until_ms` at least to
+    `until_max_ms` at most: streams don't say which."""
 
     kind: str
     id: str
@@ -66,6 +79,16 @@ class Action:
     answered_ms: float = 0
     status: int = UNKNOWN
     until_ms: float = 0
+    until_max_ms: float = 0
+
+
+@dataclass(slots=True)
+class EmptyClaim:
+    """A claim over these queues that was answered with nothing."""
+
+    queues: tuple[str, ...]
+    sent_ms: float
+    answered_ms: float
 
 
 @dataclass(slots=True)
@@ -95,6 +118,7 @@ class History:
     deliveries: list[Delivery] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
+    empty_claims: list[EmptyClaim] = field(default_factory=list)
     ends: dict[str, End] = field(default_factory=dict)
     unknown_claims: int = 0
     """Tasks that claims without an answer may have taken."""
@@ -107,7 +131,7 @@ class History:
 
     def violations(self) -> list[str]:
         """All that a correct queue could not have done, with the history of the task concerned."""
-        return [f"odd answer: {text}" for text in self.oddities] + list(_Judge(self).all())
+        return [*(f"odd answer: {text}" for text in self.oddities), *_Judge(self).all(), *order.violations(self)]
 
 
 class _Groups(dict[str, list[T]]):
@@ -152,18 +176,24 @@ class _Judge:
         sent = (each.sent_ms for each in self.actions[task] if each.kind == RESULT and each.status in (UNKNOWN, 200))
         return min(sent, default=float("inf"))
 
-    def _lease_end_ms(self, delivery: Delivery) -> float:
-        """The latest end of a lease that anybody was told."""
-        told = (
-            each.until_ms
+    def _beats(self, delivery: Delivery) -> list[Action]:
+        return [
+            each
             for each in self.actions[delivery.id]
             if each.kind == HEARTBEAT and each.number == delivery.number and each.status == 200
-        )
-        return max([delivery.until_ms, *told])
+        ]
+
+    def _lease_end_ms(self, delivery: Delivery) -> float:
+        """Until when a lease lasts at least."""
+        return max([delivery.until_ms, *(each.until_ms for each in self._beats(delivery))])
+
+    def _lease_end_max_ms(self, delivery: Delivery) -> float:
+        """Until when a lease can last, as far as its holder was answered."""
+        return max([delivery.until_ms, *(max(each.until_ms, each.until_max_ms) for each in self._beats(delivery))])
 
     def nothing_is_lost(self) -> Iterator[str]:
-        """Q1, Q9: an acknowledged task is there until it is finished and its retention is over; then it stays as it
-        ended."""
+        """Q1, Q9, Q12: an acknowledged task is there until it is finished and its retention is over, stays as it ended,
+        and is dead only with a reason."""
         retention_ms = self.history.retention_ms - TOLERANCE_MS
         for task in sorted(self.history.ids()):
             gone_ms = self._finish_sent_ms(task) + retention_ms
@@ -194,6 +224,8 @@ class _Judge:
             yield self._told("dead too early", task, f"{end['attempts']} of {end['maxAttempts']} attempts")
         elif end["attempts"] > end["maxAttempts"]:
             yield self._told("too many attempts", task, f"{end['attempts']} of {end['maxAttempts']}")
+        elif end["status"] == "DLQ" and not end["error"]:
+            yield self._told("dead without a reason", task, "")
 
     def _spent(self, task: str) -> bool:
         return max((each.number for each in self.deliveries[task]), default=0) >= MAX_DELIVERIES
@@ -209,19 +241,20 @@ class _Judge:
 
     def one_task_per_key(self) -> Iterator[str]:
         """Q3, Q4: one id per create; a key makes a second task only when the first was finished and swept."""
-        ids: dict[str, set[str]] = defaultdict(set)
+        ids: dict[tuple[str, str], set[str]] = defaultdict(set)
         for create in self.history.creates:
             if create.id:
-                ids[create.mark].add(create.id)
+                ids[create.queue, create.key or create.mark].add(create.id)
         for delivery in self.history.deliveries:
-            ids[delivery.mark].add(delivery.id)
-        for mark, tasks in ids.items():
-            keyed = any(each.keyed for each in self.creates[mark])
+            for create in self.creates[delivery.mark][:1]:
+                ids[create.queue, create.key or create.mark].add(delivery.id)
+        keys = {(create.queue, create.key) for create in self.history.creates if create.key}
+        for place, tasks in ids.items():
             ordered = sorted(tasks)
             for first, second in pairwise(ordered):
                 free_ms = self._finish_sent_ms(first) + self.history.retention_ms - TOLERANCE_MS
-                if not keyed or _made_ms(second) < free_ms:
-                    yield self._told("two tasks for one create", second, f"{mark} is also {first}")
+                if place not in keys or _made_ms(second) < free_ms:
+                    yield self._told("two tasks for one create", second, f"{place} is also {first}")
 
     def one_lease_at_a_time(self) -> Iterator[str]:
         """Q5, Q6: a new lease only after nack, abandon or the end of the old one."""
@@ -260,7 +293,7 @@ class _Judge:
                 newer = [each for each in self.deliveries[task] if each.number > action.number]
                 if any(each.received_ms < action.sent_ms for each in newer):
                     yield self._told("old lease accepted", task, f"{action}")
-                elif action.sent_ms > self._lease_end_ms(lease) + TOLERANCE_MS and not self._maybe_longer(action):
+                elif action.sent_ms > self._lease_end_max_ms(lease) + TOLERANCE_MS and not self._maybe_longer(action):
                     yield self._told("ended lease accepted", task, f"{action}")
 
     def _is_repeat(self, action: Action) -> bool:
@@ -302,7 +335,7 @@ class _Judge:
         seen = {each.mark for each in self.history.deliveries}
         batches: dict[int, list[Create]] = defaultdict(list)
         for create in self.history.creates:
-            if create.batch and not create.keyed:
+            if create.batch and not create.key:
                 batches[create.batch].append(create)
         for number, creates in batches.items():
             if all(each.status == UNKNOWN for each in creates):
@@ -330,9 +363,15 @@ def summary(history: History) -> dict[str, int]:
         "actions refused": sum(400 <= each.status < 500 for each in history.actions),
         "unknown outcomes": sum(each.status == UNKNOWN for each in outcomes),
         "leases expired": _expired(history),
+        "empty claims": len(history.empty_claims),
+        **{f"answers of {kind}s": _answers(history, kind) for kind in (HEARTBEAT, NACK, ABANDON)},
         "swept at the end": sum(each.task is None for each in history.ends.values()),
         "dead letters": sum((each.task or {}).get("status") == "DLQ" for each in history.ends.values()),
     }
+
+
+def _answers(history: History, kind: str) -> int:
+    return sum(each.kind == kind and each.status == 200 for each in history.actions)
 
 
 def _expired(history: History) -> int:

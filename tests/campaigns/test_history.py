@@ -15,6 +15,7 @@ from tests.campaigns.history import (
     Action,
     Create,
     Delivery,
+    EmptyClaim,
     End,
     History,
     Read,
@@ -56,8 +57,8 @@ def action(kind: str, number: int, sent_ms: float, status: int = 200, **changes:
 
 def create(mark: str = "m1", task: str = TASK, **changes: Any) -> Create:
     """An acknowledged create."""
-    fields: dict[str, Any] = {"keyed": False, "batch": 0, "sent_ms": MADE_MS, "status": 201, "id": task, **changes}
-    return Create(mark, answered_ms=MADE_MS + 2, **fields)
+    fields: dict[str, Any] = {"key": "", "batch": 0, "sent_ms": MADE_MS, "status": 201, "id": task, **changes}
+    return Create(mark, **{"queue": "acme/mail", "answered_ms": MADE_MS + 2, **fields})
 
 
 def good() -> History:
@@ -92,8 +93,10 @@ def test_a_swept_task_is_not_lost() -> None:
 def test_a_key_is_free_again_when_its_task_was_swept() -> None:
     history = good()
     second = task_id(3, MADE_MS + 1_500 + RETENTION_MS)
-    history.creates = [create(keyed=True), create(task=second, keyed=True)]
-    history.ends[second] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5})
+    history.creates = [create(key="m1"), create(task=second, key="m1")]
+    history.ends[second] = End(
+        MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5, "error": "too often"}
+    )
     assert history.violations() == []
 
 
@@ -103,6 +106,25 @@ def test_an_unknown_outcome_is_not_held_against_the_queue() -> None:
     history.creates[0].status = UNKNOWN
     history.creates[0].id = ""
     assert history.violations() == []
+
+
+def test_a_claim_may_end_empty_beside_a_task_of_another_queue_or_one_that_came_later() -> None:
+    history = good()
+    history.deliveries[0] = delivery(1, 150)
+    history.empty_claims.append(EmptyClaim(("acme/other",), MADE_MS + 20, MADE_MS + 60))
+    history.empty_claims.append(EmptyClaim(("acme/mail",), MADE_MS - 20, MADE_MS + 1))
+    assert not any(violation.startswith("not delivered") for violation in history.violations())
+
+
+def test_a_higher_priority_may_pass_and_so_may_a_delayed_task() -> None:
+    history = good()
+    _pass_over(history)
+    history.creates[1].priority = 1
+    assert not any(violation.startswith("out of order") for violation in history.violations())
+    history = good()
+    _pass_over(history)
+    history.creates[0].not_before_ms = MADE_MS + 10
+    assert not any(violation.startswith("out of order") for violation in history.violations())
 
 
 def _vanish(history: History) -> None:
@@ -145,7 +167,7 @@ def _live_on(history: History) -> None:
 
 def _invent(history: History) -> None:
     history.deliveries.append(delivery(1, 10, OTHER, "m2"))
-    history.ends[OTHER] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5})
+    history.ends[OTHER] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5, "error": "too often"})
 
 
 def _refuse(history: History) -> None:
@@ -153,8 +175,8 @@ def _refuse(history: History) -> None:
 
 
 def _make_two(history: History) -> None:
-    history.creates = [create(keyed=True), create(task=OTHER, keyed=True)]
-    history.ends[OTHER] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5})
+    history.creates = [create(key="m1"), create(task=OTHER, key="m1")]
+    history.ends[OTHER] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5, "error": "too often"})
 
 
 def _lease_twice(history: History) -> None:
@@ -194,11 +216,48 @@ def _count_on(history: History) -> None:
 def _lose_leases(history: History) -> None:
     history.deliveries[1] = delivery(9, 1_100)
     history.actions = []
-    history.ends[TASK] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5})
+    history.ends[TASK] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5, "error": "too often"})
 
 
 def _tear(history: History) -> None:
     history.creates = [create(batch=1, status=UNKNOWN, task=""), create("m2", batch=1, status=UNKNOWN, task="")]
+
+
+def _use_a_key_twice(history: History) -> None:
+    history.creates = [create(key="k"), create("m2", OTHER, key="k")]
+    history.ends[OTHER] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5, "error": "too often"})
+
+
+def _die_of_nothing(history: History) -> None:
+    history.actions.pop()
+    history.ends[TASK] = End(MADE_MS + 9_000, {"status": "DLQ", "attempts": 5, "maxAttempts": 5, "error": ""})
+
+
+def _listen_to_the_late_after_a_stream_heartbeat(history: History) -> None:
+    history.actions[1] = action(HEARTBEAT, 2, 300, until_ms=MADE_MS + 1_300, until_max_ms=MADE_MS + 1_305)
+
+
+def _deliver_early(history: History) -> None:
+    history.creates[0].not_before_ms = MADE_MS + 100
+
+
+def _pass_over(history: History) -> None:
+    """The older one of two equals is claimed 100 ms after the younger."""
+    history.creates.append(create("m2", OTHER))
+    history.deliveries = [delivery(1, 150), delivery(1, 50, OTHER, "m2")]
+    history.actions = []
+    history.ends[OTHER] = history.ends[TASK]
+
+
+def _pass_over_a_higher_priority(history: History) -> None:
+    _pass_over(history)
+    history.creates[0].priority, history.creates[1].priority = 0, 1
+    history.deliveries = [delivery(1, 50), delivery(1, 150, OTHER, "m2")]
+
+
+def _leave_beside_an_empty_claim(history: History) -> None:
+    history.deliveries[0] = delivery(1, 150)
+    history.empty_claims.append(EmptyClaim(("acme/mail",), MADE_MS + 20, MADE_MS + 60))
 
 
 def _answer_oddly(history: History) -> None:
@@ -230,6 +289,13 @@ def _answer_oddly(history: History) -> None:
         (_count_on, "too many attempts"),
         (_lose_leases, "leases nobody got"),
         (_tear, "torn batch"),
+        (_use_a_key_twice, "two tasks for one create"),
+        (_die_of_nothing, "dead without a reason"),
+        (_listen_to_the_late_after_a_stream_heartbeat, "ended lease accepted"),
+        (_deliver_early, "delivered too early"),
+        (_pass_over, "out of order"),
+        (_pass_over_a_higher_priority, "out of order"),
+        (_leave_beside_an_empty_claim, "not delivered"),
         (_answer_oddly, "odd answer"),
     ],
 )

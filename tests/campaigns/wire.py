@@ -1,12 +1,16 @@
-"""A client that is as thin as one can be: HTTP/1.1 over one connection, one request at a time.
+"""Clients as thin as they can be: HTTP/1.1 or HTTP/2 over one connection, one request at a time.
 
-Owns one socket. Knows just enough of HTTP to read the answers of a node; judges none of them. Whatever goes wrong on
-the way is `Unknown`: the request may have been carried out, and may still be.
+Owns the connection. Knows enough of HTTP to read the answers of a node; judges none of them. Whatever goes wrong on the
+way is `Unknown`: the request may have been carried out, and may still be.
 """
 
 import asyncio
+import contextlib
 import json
 from typing import Any, Final
+
+import h2.exceptions
+import httpx
 
 REQUEST_SECONDS: Final = 20.0
 """Longer than any wait that a campaign asks for, so that a lost answer shows as one and does not hang the run."""
@@ -66,3 +70,35 @@ class Wire:
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None
+
+
+class Http2Wire(Wire):
+    """The same over HTTP/2, with a stock client and one connection."""
+
+    def __init__(self, port: int, token: str) -> None:
+        super().__init__(port, token)
+        self._client: httpx.AsyncClient | None = None
+
+    async def _request(self, method: bytes, path: str, body: bytes) -> tuple[int, Any]:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{self._port}/v1/codeq",
+                http1=False,
+                http2=True,
+                trust_env=False,
+                timeout=REQUEST_SECONDS,
+                headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            )
+        try:
+            answer = await self._client.request(method.decode(), path, content=body)
+        except (httpx.HTTPError, RuntimeError, KeyError, h2.exceptions.ProtocolError) as error:
+            # Beside a connection that was cut the client shows errors of its own parts too.
+            await self._drop()
+            raise Unknown(f"{type(error).__name__}: {error}") from None
+        return answer.status_code, answer.json() if answer.content else None
+
+    async def _drop(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await client.aclose()
