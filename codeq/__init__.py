@@ -1,20 +1,27 @@
-"""The Python client of codeq: create tasks, work on them, and read their results.
+"""The Python client of codeq: create tasks, work on them, read their results, and administer queues.
 
 `Producer` and `Worker` keep one gRPC stream each, `Admin` uses REST. Here they block or use threads; `codeq.aio` has
-the same names for an event loop. Needs grpcio and protobuf (`pip install 'codeq[client]'`).
+the same names for an event loop. What uses streams needs grpcio and protobuf (`pip install 'codeq[client]'`) and is
+loaded when it is first named; `Admin` needs nothing but Python.
 """
 
-try:
-    import google.protobuf as _protobuf  # noqa: F401
-    import grpc as _grpc  # noqa: F401
-except ImportError as _missing:
-    raise ImportError("the codeq client needs grpcio and protobuf: pip install 'codeq[client]'") from _missing
+import importlib
+from typing import TYPE_CHECKING, Final
 
-from codeq import aio
-from codeq._admin import Admin, Result, TaskInfo
-from codeq._core.requests import NewTask
-from codeq._producer import Producer
-from codeq._worker import Worker
+from codeq._admin import Admin
+from codeq._records import (
+    AuditEntry,
+    Event,
+    NodeInfo,
+    Page,
+    Queue,
+    Result,
+    Step,
+    TaskHistory,
+    TaskInfo,
+    TenantLimits,
+    WebhookDelivery,
+)
 from codeq.errors import (
     Closed,
     CodeqError,
@@ -36,12 +43,20 @@ from codeq.errors import (
 )
 from codeq.tasks import Abandon, Fail, Nack, Task
 
+if TYPE_CHECKING:
+    from codeq import aio
+    from codeq._core.requests import NewTask
+    from codeq._producer import Producer
+    from codeq._worker import Worker
+
 __all__ = [
     "Abandon",
     "Admin",
+    "AuditEntry",
     "Closed",
     "CodeqError",
     "DeadlineExceeded",
+    "Event",
     "Fail",
     "IdempotencyConflict",
     "InternalError",
@@ -49,20 +64,42 @@ __all__ = [
     "LeaseLost",
     "Nack",
     "NewTask",
+    "NodeInfo",
     "NotClaimed",
     "NotFound",
+    "Page",
     "PayloadTooLarge",
     "PermissionDenied",
     "Producer",
+    "Queue",
     "QueuePaused",
     "RateLimited",
     "Result",
+    "Step",
     "Task",
     "TaskCancelled",
+    "TaskHistory",
     "TaskInfo",
+    "TenantLimits",
     "Unauthenticated",
     "Unavailable",
     "ValidationError",
+    "WebhookDelivery",
     "Worker",
     "aio",
 ]
+
+_STREAMS: Final = {"NewTask": "codeq._core.requests", "Producer": "codeq._producer", "Worker": "codeq._worker"}
+
+
+def __getattr__(name: str) -> object:
+    if name != "aio" and name not in _STREAMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        if name == "aio":
+            return importlib.import_module("codeq.aio")
+        found: object = getattr(importlib.import_module(_STREAMS[name]), name)
+    except ImportError as missing:
+        raise ImportError("this part of codeq needs grpcio and protobuf: pip install 'codeq[client]'") from missing
+    globals()[name] = found
+    return found

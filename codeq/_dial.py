@@ -1,15 +1,13 @@
 """How a target is reached: addresses, trust, and the options of a gRPC channel.
 
-Owns the reading of targets and certificates. Must not know what is said over a connection.
+Owns the reading of targets and certificates. Must not know what is said over a connection. grpc is loaded with the
+first channel: REST does without it.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
-
-import grpc
-import grpc.aio
 
 from codeq.errors import Unavailable, ValidationError
 
@@ -68,12 +66,16 @@ class Dialer:
 
     def channel(self, target: str) -> Any:
         """A channel for threads."""
+        import grpc
+
         if self.plaintext:
             return grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         return grpc.secure_channel(target, grpc.ssl_channel_credentials(self.ca), options=CHANNEL_OPTIONS)
 
     def aio_channel(self, target: str) -> Any:
         """A channel for the running event loop."""
+        import grpc.aio
+
         if self.plaintext:
             return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(self.ca), options=CHANNEL_OPTIONS)

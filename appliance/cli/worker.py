@@ -42,8 +42,10 @@ log: Final = logging.getLogger("codeq")
 
 def run(arguments: argparse.Namespace) -> int:
     """Work until SIGTERM or SIGINT; the exit status."""
+    import codeq
+
     try:
-        import codeq
+        connect = codeq.Worker
     except ImportError as error:
         print(f"codeq: {error}", file=sys.stderr)
         return status.FAILURE
@@ -55,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     token_file = Path(arguments.token_file)
     try:
         token_file.read_text(encoding="ascii")
-        worker = codeq.Worker(
+        worker = connect(
             arguments.target,
             lambda: token_file.read_text(encoding="ascii").strip(),
             concurrency=arguments.concurrency,

@@ -75,6 +75,20 @@ def test_all_public_names_are_there_and_documented() -> None:
         assert getattr(codeq, name).__doc__, name
 
 
+def test_rest_needs_no_grpc_and_streams_say_what_they_need() -> None:
+    program = (
+        "import sys; sys.modules['grpc'] = sys.modules['google.protobuf'] = None\n"
+        "import codeq\n"
+        "codeq.Admin('localhost:1', 'token', plaintext=True)\n"
+        "try: codeq.Producer\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "pip install 'codeq[client]'" in done.stdout
+    with pytest.raises(AttributeError):
+        codeq.nothing  # noqa: B018
+
+
 def test_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
 
