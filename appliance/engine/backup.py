@@ -27,7 +27,7 @@ from appliance.engine.disk import (
     free_bytes,
     make_directory,
     refuse_remote,
-    sync_directory,
+    sync_names,
 )
 from appliance.engine.faults import DiskNotTrusted, NoSpace, StoreError, StoreLocked, StoreRefused
 from appliance.engine.findings import Report
@@ -196,7 +196,7 @@ def _restore(
             copy_seconds = time.monotonic() - started - verdict.seconds
         _give(partial / datafile.DATA_NAME, owner)
         (partial / datafile.DATA_NAME).rename(directory / datafile.DATA_NAME)
-        sync_directory(directory)
+        sync_names(directory)
     except OSError as error:
         raise DiskNotTrusted(f"the store could not be put into {directory}: {error.strerror}") from error
     finally:

@@ -25,7 +25,7 @@ import lmdb
 from appliance.engine import crashpoints
 from appliance.engine.crashpoints import reach
 from appliance.engine.datafile import DATA_NAME
-from appliance.engine.disk import sync_directory
+from appliance.engine.disk import sync, sync_names
 from appliance.engine.faults import DeadlineExceeded, DiskNotTrusted, NoSpace, StoreError, StoreRefused
 from appliance.engine.store import databases_of, open_read_only
 
@@ -63,12 +63,12 @@ def copy(
     try:
         size = _stream(environment, partial / DATA_NAME, time.monotonic() + deadline_seconds, progress, compact)
         reach(crashpoints.COPY_WRITTEN)
-        sync_directory(partial)
+        sync(partial)
         (judge or _verify)(partial)
         reach(crashpoints.COPY_VERIFIED)
         partial.rename(target)
         reach(crashpoints.COPY_NAMED)
-        sync_directory(target.parent)
+        sync_names(target.parent)
     except OSError as error:
         raise _meaning(error, target) from error
     finally:

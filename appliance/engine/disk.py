@@ -92,13 +92,28 @@ def refuse_remote(path: Path) -> None:
         )
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Make a file's content durable, or the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_names(directory: Path) -> None:
+    """Make the names in a directory durable, and its own, and those above it on the same file system.
+
+    A directory above it that this user may not open was not made by this program, and is left alone.
+    """
+    real = directory.resolve(strict=True)
+    sync(real)
+    device = real.stat().st_dev
+    for above in real.parents:
+        if above.stat().st_dev != device:
+            return
+        with contextlib.suppress(PermissionError):
+            sync(above)
 
 
 class DirectoryLock:

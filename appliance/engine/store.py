@@ -15,7 +15,7 @@ import lmdb
 
 from appliance.engine import crashpoints, datafile
 from appliance.engine.crashpoints import reach
-from appliance.engine.disk import DirectoryLock, free_bytes, make_directory, refuse_remote, sync_directory
+from appliance.engine.disk import DirectoryLock, free_bytes, make_directory, refuse_remote, sync, sync_names
 from appliance.engine.faults import DiskNotTrusted, StoreRefused, failure
 from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal
 from appliance.engine.tables import META, TABLE_NAMES
@@ -82,6 +82,7 @@ class Store:
             if not path.exists():
                 _make_empty(directory)
             datafile.fill_tail(path, datafile.inspect(path))
+            _make_durable(path)
             reach(crashpoints.FILE_WHOLE)
             environment = _open_environment(directory, map_bytes)
             try:
@@ -338,11 +339,22 @@ def _make_empty(directory: Path) -> None:
         reach(crashpoints.EMPTY_WRITTEN)
         path.rename(directory / datafile.DATA_NAME)
         reach(crashpoints.EMPTY_NAMED)
-        sync_directory(directory)
     except (lmdb.Error, OSError) as error:
         raise failure(error, free_bytes(directory)) from error
     finally:
         _remove(path, lock_path)
+
+
+def _make_durable(path: Path) -> None:
+    """Flush what a start has found or made: a process that was killed may have left it in the system's memory only.
+
+    What is read from it is answered to clients, and none of that may vanish with the power.
+    """
+    try:
+        sync(path)
+        sync_names(path.parent)
+    except OSError as error:
+        raise failure(error, free_bytes(path.parent)) from error
 
 
 def _remove(*paths: Path) -> None:

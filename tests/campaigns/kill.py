@@ -10,7 +10,7 @@ answer is judged (see `history` and `order`).
 
 The seed fixes every choice of clients and kills; what they meet is a real process, so two runs of a seed differ in
 their moments. A kill leaves the kernel's page cache alive. So this shows that things happen in the right order (nothing
-is answered before its commit, nothing is there in part); what survives a power cut is not shown here.
+is answered before its commit, nothing is there in part); what survives a power cut is for `power_cut`.
 """
 
 import argparse

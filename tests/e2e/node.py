@@ -35,15 +35,25 @@ class NodeError(AssertionError):
 
 
 class Node:
-    """`codeq dev` on `folder`. `environ` is laid over the tests' own environment, without any `CODEQ_…` of theirs."""
+    """`codeq dev` on `folder`. `environ` is laid over the tests' own environment, without any `CODEQ_…` of theirs.
+
+    `command` takes the place of `codeq`.
+    """
 
     def __init__(
-        self, folder: Path, *, plaintext: bool = False, port: int = 0, environ: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        plaintext: bool = False,
+        port: int = 0,
+        environ: Mapping[str, str] | None = None,
+        command: tuple[str, ...] = CODEQ,
     ) -> None:
         self.folder = folder
         self.plaintext = plaintext
         self.port = port or free_port()
         self.environ = dict(environ or {})
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     # The process.
@@ -56,9 +66,9 @@ class Node:
         assert self._process is None, "it runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         if config is not None:
-            arguments = [*CODEQ, "serve", "--config", str(config)]
+            arguments = [*self._command, "serve", "--config", str(config)]
         else:
-            arguments = [*CODEQ, "dev", "--dir", str(self.folder), "--port", str(self.port)]
+            arguments = [*self._command, "dev", "--dir", str(self.folder), "--port", str(self.port)]
             arguments += ["--plaintext"] * self.plaintext
         with open(self._out, "wb") as out, open(self._err, "ab") as err:
             self._process = subprocess.Popen(

@@ -299,9 +299,27 @@ def test_a_first_start_without_room_says_so(tmp_path: Path, monkeypatch: pytest.
     def fail(_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("appliance.engine.store.sync_directory", fail)
+    monkeypatch.setattr("appliance.engine.store.sync_names", fail)
     with pytest.raises(NoSpace):
         Store.open(tmp_path)
+
+
+def test_a_start_flushes_what_it_finds_and_every_name_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    fsync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr("appliance.engine.disk.os.fsync", watch)
+    directory = tmp_path / "made" / "on the way"
+    for _ in range(2):
+        flushed.clear()
+        Store.open(directory).close()
+        assert {directory / DATA_NAME, directory, directory.parent, tmp_path} <= set(flushed)
 
 
 def test_a_first_start_that_died_half_way_is_begun_again(tmp_path: Path) -> None:
