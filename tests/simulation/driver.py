@@ -4,7 +4,7 @@ from appliance.engine.rows import COMPLETED
 from appliance.engine.tables import BODY, EXPIRE
 from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
-from tests.simulation.plan import DAY_MS, Plan, constants_of, draw
+from tests.simulation.plan import DAY_MS, OPERATIONS_MIN, Plan, constants_of, draw
 from tests.simulation.streams import Streamer
 from tests.simulation.violation import Violation
 from tests.simulation.workers import Drainer, Mischief, Worker
@@ -20,8 +20,8 @@ do so at each crash."""
 class Simulation:
     """The run of one seed."""
 
-    def __init__(self, seed: int) -> None:
-        self.plan: Plan = draw(seed)
+    def __init__(self, seed: int, operations: int = OPERATIONS_MIN) -> None:
+        self.plan: Plan = draw(seed, operations)
         self.world = World(self.plan)
         self.crowd = Crowd(self.world)
         self.world.watchers += all_invariants(self.world)
@@ -109,19 +109,13 @@ class Simulation:
         drainers = [Drainer(self.crowd, f"drainer-{tenant}", tenant) for tenant in self.plan.tenants]
         for drainer in drainers:
             drainer.begin()
-        if not world.run(lambda: self._all_ended(), DRAIN_MS_MAX):
+        if not world.run(lambda: world.node is not None and not world.ledger.alive, DRAIN_MS_MAX):
             left = [state for state in world.ledger.states.values() if state.status < COMPLETED]
             raise Violation("liveness", f"{len(left)} tasks never ended, for example {left[:1]}")
         for drainer in drainers:
             drainer.working = False
         for watcher in world.watchers:
             watcher.drained()
-
-    def _all_ended(self) -> bool:
-        states = self.world.ledger.states
-        if self.world.node is None:
-            return False
-        return all(state.status >= COMPLETED for state in states.values())
 
     def _empty(self) -> None:
         world = self.world

@@ -7,6 +7,7 @@ from typing import Any
 
 from appliance.engine.group import TableWrites
 from appliance.engine.rows import (
+    COMPLETED,
     Body,
     Delivery,
     Idem,
@@ -74,6 +75,8 @@ class Ledger:
         self.queues: dict[bytes, dict[str, bytes]] = {}
         """Prefixes of queues by tenant prefix and command."""
         self.swept: set[bytes] = set()
+        self.alive = 0
+        """Tasks that have not ended."""
         self.changes = 0
 
     def take(self, writes: list[TableWrites], change: Change, step: int, now_ms: int) -> None:
@@ -83,6 +86,7 @@ class Ledger:
         for table, deletes, puts in writes:
             if table == STATE:
                 self._note(self.states, deletes, _decoded(table, puts, decode_state), change.states, pairs=True)
+                self.alive += sum(_lives(new) - _lives(old) for old, new in change.states.values())
             elif table == BODY:
                 self._note(self.bodies, deletes, _decoded(table, puts, decode_body), change.bodies)
                 self.swept.update(deletes)
@@ -131,6 +135,10 @@ class Ledger:
         for key, row in puts.items():
             changed[key] = (rows.get(key), row) if pairs else row
             rows[key] = row
+
+
+def _lives(state: State | None) -> bool:
+    return state is not None and state.status < COMPLETED
 
 
 def _decoded(table: int, puts: list[tuple[bytes, bytes]], decode: Any) -> dict[bytes, Any]:

@@ -16,6 +16,8 @@ from appliance.tasks.settings import TaskSettings
 
 OPERATIONS_MIN = 1_000
 CRASHES_MIN = 2
+OPERATIONS_PER_CRASH = 4_000
+"""In lives that are longer than the shortest."""
 STALL_MS_MAX = 4_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -63,17 +65,18 @@ class Plan(msgspec.Struct, frozen=True):
     receiver_failure_chance: float
 
 
-def draw(seed: int) -> Plan:
-    """The plan of a seed."""
+def draw(seed: int, least: int = OPERATIONS_MIN) -> Plan:
+    """The plan of a seed, for a life of `least` operations at least; longer lives are longer between crashes too."""
     rng = Random(f"{seed}/plan")
-    operations = rng.randint(OPERATIONS_MIN, OPERATIONS_MIN + 150)
+    operations = rng.randint(least, least + 150)
     jumps = rng.random() < 0.6
+    more = (operations - OPERATIONS_MIN) // OPERATIONS_PER_CRASH
     return Plan(
         seed=seed,
         tenants=tuple(f"tenant-{number}" for number in range(rng.choice((1, 2, 2, 3)))),
         commands=tuple(f"command-{number}" for number in range(rng.choice((1, 2, 3, 4)))),
         operations=operations,
-        crashes=tuple(sorted(rng.randrange(60, operations - 60) for _ in range(rng.choice((2, 2, 3, 4))))),
+        crashes=tuple(sorted(rng.randrange(60, operations - 60) for _ in range(rng.choice((2, 2, 3, 4)) + more))),
         settings=_settings(rng),
         constants=_constants(rng),
         producers=rng.randint(2, 4),

@@ -3,6 +3,7 @@
 import msgspec
 
 from tests.simulation.driver import Simulation
+from tests.simulation.plan import OPERATIONS_MIN
 
 
 class Outcome(msgspec.Struct):
@@ -19,9 +20,9 @@ class Outcome(msgspec.Struct):
     tail: list[str] = []
 
 
-def run_seed(seed: int) -> Outcome:
-    """Run a seed to its end, or to the first thing that does not hold."""
-    simulation = Simulation(seed)
+def run_seed(seed: int, operations: int = OPERATIONS_MIN) -> Outcome:
+    """Run a seed of so many operations to its end, or to the first thing that does not hold."""
+    simulation = Simulation(seed, operations)
     world = simulation.world
     error = ""
     try:

@@ -10,10 +10,12 @@ import pytest
 from appliance.tasks.table import EDGES
 from tests.simulation.mutants import MUTANTS, SEEDS_MAX, Mutant, catch
 from tests.simulation.plan import CRASHES_MIN, OPERATIONS_MIN
+from tests.simulation.run import Tally
 from tests.simulation.runner import Outcome, run_seed
 
 SEEDS = int(os.environ.get("CODEQ_SIM_SEEDS", "200"))
 SEEDS_TWICE = 10
+LONG_OPERATIONS = 8_000
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,23 @@ def test_every_seed_is_large_enough(outcomes: list[Outcome]) -> None:
 def test_every_edge_of_the_state_table_is_taken(outcomes: list[Outcome]) -> None:
     counts = [sum(column) for column in zip(*(outcome.edges for outcome in outcomes), strict=True)]
     assert [edge.name for edge, count in zip(EDGES, counts, strict=True) if not count] == []
+
+
+def test_a_longer_life_holds_too(pool: Pool) -> None:
+    lives = pool.starmap(run_seed, [(seed, LONG_OPERATIONS) for seed in range(2)], 1)
+    assert [life.error for life in lives] == ["", ""]
+    assert min(life.calls for life in lives) >= LONG_OPERATIONS
+
+
+def test_a_run_that_was_stopped_says_where_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    tally = Tally(first=5, seeds=4, operations=OPERATIONS_MIN)
+    edges = [1] * len(EDGES)
+    tally.take(Outcome(seed, "", 1, 0, 0, 0, edges, error="it broke" * (seed == 8)) for seed in (6, 5, 8))
+    tally.sum_up()
+    assert not tally.complete
+    printed = capsys.readouterr().out
+    assert "goes on with --first 7 --seeds 2" in printed
+    assert "--first 8 --seeds 1\n" in printed
 
 
 def test_two_runs_of_a_seed_give_the_same_log(outcomes: list[Outcome], pool: Pool) -> None:

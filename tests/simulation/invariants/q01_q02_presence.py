@@ -62,8 +62,11 @@ class Presence(Watcher):
         self._none_is_lost()
 
     def _none_is_lost(self) -> None:
+        swept, states = self._ledger.swept, self._ledger.states
+        for task_id in [task_id for task_id in self._acknowledged if task_id in swept]:
+            del self._acknowledged[task_id]
         for task_id, number in self._acknowledged.items():
-            if task_id not in self._ledger.swept and task_id not in self._ledger.states:
+            if task_id not in states:
                 raise Violation("Q1", f"task {task_id.hex()}, acknowledged to call {number}, is lost")
 
 

@@ -17,6 +17,7 @@ class Keys(Watcher):
     def __init__(self, world: World) -> None:
         self._ledger = world.ledger
         self._live: dict[tuple[bytes, str], bytes] = {}
+        self._places: dict[bytes, tuple[bytes, str]] = {}
         self._hashes: dict[bytes, set[bytes]] = {}
 
     def committed(self, change: Change) -> None:
@@ -26,15 +27,16 @@ class Keys(Watcher):
         for task_id, (old, new) in change.states.items():
             body = change.bodies.get(task_id)
             if old is not None and new is None and old.keyed:
-                for place, owner in list(self._live.items()):
-                    if owner == task_id:
-                        del self._live[place]
+                place = self._places.pop(task_id)
+                if self._live.get(place) == task_id:
+                    del self._live[place]
             if body is not None and body.key and new is not None:
                 place = (new.queue, body.key)
                 other = self._live.get(place)
                 if other is not None and other not in change.states:
                     raise Violation("Q3", f"key {body.key} stands for {other.hex()} and {task_id.hex()}")
                 self._live[place] = task_id
+                self._places[task_id] = place
                 if self._ledger.idems.get(idem_key(new.queue, body.key)) is None:
                     raise Violation("Q3", f"key {body.key} is not on disk together with its task")
 
