@@ -19,15 +19,17 @@ from random import Random
 
 import uvloop
 
+from appliance import live
 from appliance import log as logs
 from appliance.api.app import Api
 from appliance.api.canonical import same_json
 from appliance.api.context import ApiSettings
 from appliance.api.streams.app import Streams, StreamSettings
 from appliance.auth.keys import BadKeyError
+from appliance.auth.ring import KeyRing
 from appliance.auth.service import Authenticator
 from appliance.cli import status
-from appliance.config import Settings
+from appliance.config import ConfigError, Settings
 from appliance.driver import Driver
 from appliance.engine import crashpoints
 from appliance.engine.crashpoints import reach
@@ -37,7 +39,7 @@ from appliance.engine.store import Store
 from appliance.metrics import Metrics, Sources
 from appliance.mux.limits import Limits
 from appliance.mux.listener import Listener, bind
-from appliance.mux.tls import Tls, TlsError
+from appliance.mux.tls import Tls, TlsError, load_tls
 from appliance.service.activation import ActivationError, Passed
 from appliance.service.beat import Beat
 from appliance.service.manager import Manager
@@ -80,8 +82,10 @@ class Node:
         keys: Authenticator,
         tls: Tls | None,
         manager: Manager,
+        reread: Callable[[], Settings] | None,
     ) -> None:
         self._settings = settings
+        self._reread = reread
         self._manager = manager
         self._loop = loop
         self._store = store
@@ -112,7 +116,6 @@ class Node:
             ready=lambda: self._ready,
         )
         self._tls = tls
-        self._certificate_stamps = _stamps(settings)
         self._listener = Listener(
             loop=loop, handler=self._api.handle, limits=_limits(settings), observer=self.metrics, tls=self._tls
         )
@@ -183,12 +186,36 @@ class Node:
         self._stopping.set()
 
     def _reload(self) -> None:
-        log.info("reloading the certificate; token keys are followed all the time")
         self._manager.notifier.reloading()
         reach(crashpoints.RELOADING)
-        self._reload_certificate()
+        if self._reread is None or not self._reload_configuration(self._reread):
+            self._reload_certificate()
         reach(crashpoints.RELOADED)
         self._manager.notifier.ready()
+
+    def _reload_configuration(self, reread: Callable[[], Settings]) -> bool:
+        """Apply what can change of a configuration read anew: all of it, or nothing and False."""
+        try:
+            new = reread()
+            ring = KeyRing(new.auth) if new.auth != self._settings.auth else None
+            tls = load_tls(new.tls) if self._tls is not None and new.tls.certificate else None
+        except (ConfigError, StoreError, BadKeyError, TlsError, OSError, ValueError) as error:
+            log.error("the configuration was not reloaded, the old one stays: %s", error)
+            return False
+        keys = live.changed(self._settings, new)
+        if ring is not None:
+            self._keys.reconfigure(new.auth, ring)
+        if self._tls is not None and tls is not None:
+            self._tls.adopt(tls)
+            self._say_certificate(self._tls)
+        logs.set_level(new.log.level)
+        self.driver.free_floor_bytes = new.store.free_floor_bytes
+        self._settings = live.applied(self._settings, new)
+        log.info("configuration reloaded", extra={"changed": " ".join(key for key in keys if live.is_live(key))})
+        waiting = [key for key in keys if not live.is_live(key)]
+        if waiting:
+            log.warning("these settings changed and need a restart: %s", ", ".join(waiting))
+        return True
 
     def _reload_certificate(self) -> None:
         if self._tls is None:
@@ -198,12 +225,13 @@ class Node:
         except TlsError as error:
             log.error("the certificate was not reloaded, the old one stays: %s", error)
         else:
-            log.info("certificate reloaded", extra={"daysLeft": round(_days_left(self._tls), 1)})
+            self._say_certificate(self._tls)
+
+    def _say_certificate(self, tls: Tls) -> None:
+        log.info("certificate reloaded", extra={"daysLeft": round(_days_left(tls), 1)})
 
     def _look_at_certificate(self) -> None:
-        stamps = _stamps(self._settings)
-        if stamps != self._certificate_stamps:
-            self._certificate_stamps = stamps
+        if self._tls is not None and self._tls.changed():
             self._reload_certificate()
         self._loop.call_later(CERTIFICATE_LOOK_SECONDS, self._look_at_certificate)
 
@@ -257,8 +285,11 @@ class Node:
         )
 
 
-def run(settings: Settings) -> int:
-    """Run a node with these settings until it is told to stop; the exit status (see `cli.status`)."""
+def run(settings: Settings, reread: Callable[[], Settings] | None = None) -> int:
+    """Run a node with these settings until it is told to stop; the exit status (see `cli.status`).
+
+    A reload calls `reread` for the configuration as it is now; without it only the certificate is read again.
+    """
     # Where the watchdog or a fault of the machine ends the process, the log has what every thread was doing.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -267,7 +298,7 @@ def run(settings: Settings) -> int:
         manager = Manager.taken_from(os.environ, os.getpid())
         _check_passed(manager.sockets, settings)
         keys = Authenticator(settings.auth)
-        tls = _tls(settings)
+        tls = load_tls(settings.tls) if settings.tls.certificate else None
     except (ActivationError, BadKeyError, TlsError) as error:
         log.critical("%s", error)
         return status.CONFIGURATION
@@ -280,7 +311,7 @@ def run(settings: Settings) -> int:
     try:
         manager.notifier.extend(START_STAGE_SECONDS, "reading queues and deadlines")
         keys.start()
-        return uvloop.run(_serve(settings, store, keys, tls, manager))
+        return uvloop.run(_serve(settings, store, keys, tls, manager, reread))
     except StoreError as error:
         log.critical("%s", error)
         return error.exit_status
@@ -296,8 +327,15 @@ def run(settings: Settings) -> int:
         manager.notifier.close()
 
 
-async def _serve(settings: Settings, store: Store, keys: Authenticator, tls: Tls | None, manager: Manager) -> int:
-    return await Node(settings, asyncio.get_running_loop(), store, keys, tls, manager).run()
+async def _serve(
+    settings: Settings,
+    store: Store,
+    keys: Authenticator,
+    tls: Tls | None,
+    manager: Manager,
+    reread: Callable[[], Settings] | None,
+) -> int:
+    return await Node(settings, asyncio.get_running_loop(), store, keys, tls, manager, reread).run()
 
 
 def _check_passed(sockets: Iterable[Passed], settings: Settings) -> None:
@@ -313,12 +351,6 @@ def _bound(settings: Settings) -> Iterator[Passed]:
     for listen in settings.listen:
         for sock in bind(listen.host, listen.port):
             yield Passed(sock, listen.plaintext)
-
-
-def _tls(settings: Settings) -> Tls | None:
-    if not settings.tls.certificate:
-        return None
-    return Tls(Path(settings.tls.certificate), Path(settings.tls.key))
 
 
 def _task_settings(settings: Settings) -> TaskSettings:
@@ -357,12 +389,6 @@ def _limits(settings: Settings) -> Limits:
 
 def _days_left(tls: Tls) -> float:
     return tls.days_left(datetime.datetime.now(datetime.UTC))
-
-
-def _stamps(settings: Settings) -> list[int]:
-    """When the certificate's files were last changed, in nanoseconds; -1 where one is not there."""
-    paths = (Path(settings.tls.certificate), Path(settings.tls.key))
-    return [path.stat().st_mtime_ns if path.exists() else -1 for path in paths]
 
 
 def _address(name: tuple[str, int]) -> str:

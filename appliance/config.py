@@ -61,10 +61,18 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """The server's certificate chain and its private key, both PEM files. Empty: the node makes its own."""
+    """The server's certificate chain and its private key, both PEM files. Empty: the node makes its own.
+
+    `ciphers` are those of TLS 1.2, in OpenSSL's notation. `client_authority` is a PEM file with the authorities whose
+    certificates clients may or must show, as `client_certificates` says.
+    """
 
     certificate: str = setting(default="", path=True)
     key: str = setting(default="", path=True)
+    minimum_version: Literal["1.2", "1.3"] = setting(default="1.2")
+    ciphers: str = setting(default="ECDHE+AESGCM:ECDHE+CHACHA20")
+    client_certificates: Literal["off", "optional", "required"] = setting(default="off")
+    client_authority: str = setting(default="", path=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +216,8 @@ def _listen_conflicts(settings: Settings) -> list[tuple[str, str]]:
             found.append((f"listen[{index}]", "is plaintext, which needs allowPlaintext: true"))
     if bool(settings.tls.certificate) != bool(settings.tls.key):
         found.append(("tls", "needs both certificate and key"))
+    if (settings.tls.client_certificates != "off") != bool(settings.tls.client_authority):
+        found.append(("tls", "needs both clientAuthority and clientCertificates (optional or required)"))
     return found
 
 

@@ -77,7 +77,8 @@ class Driver:
         self._store = store
         self._on_fatal = on_fatal
         self._on_group = on_group
-        self._free_floor_bytes = free_floor_bytes
+        self.free_floor_bytes = free_floor_bytes
+        """Below this, creates are refused; looked at every second, and may change."""
         self._woken = False
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -212,7 +213,7 @@ class Driver:
         except OSError as error:
             self._end(DiskNotTrusted(f"the free space of the store's disk cannot be read: {error}"))
             return
-        self._set_accepts(accepts=self.free_bytes >= self._free_floor_bytes)
+        self._set_accepts(accepts=self.free_bytes >= self.free_floor_bytes)
         if dropped := self._store.drop_dead_readers():
             log.warning("%d copies of the store were given up by processes that died", dropped)
         self._loop.call_later(FLOOR_LOOK_SECONDS, self._look_at_floor)
@@ -223,7 +224,7 @@ class Driver:
                 "creates are %s: %d bytes free, floor %d",
                 "accepted again" if accepts else "refused",
                 self.free_bytes,
-                self._free_floor_bytes,
+                self.free_floor_bytes,
             )
             self.scheduler.set_accepts_creates(accepts)
 

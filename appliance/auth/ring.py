@@ -88,6 +88,10 @@ class KeyRing:
         if self._thread is not None:
             self._thread.join(timeout=1.0)
 
+    def leave(self) -> None:
+        """Have the thread end by itself, without waiting for it."""
+        self._stopping.set()
+
     def want_refresh(self) -> None:
         """A token named an unknown key: ask the URLs at the next poll. A flag only, so a flood costs nothing."""
         self._wanted = True

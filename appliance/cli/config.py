@@ -4,7 +4,6 @@ Checks the file, the environment over it, and that the certificate and the token
 port and no store.
 """
 
-import ssl
 import sys
 
 from appliance.auth.keys import BadKeyError
@@ -12,6 +11,7 @@ from appliance.auth.ring import KeyRing
 from appliance.cli import status
 from appliance.cli.serve import loaded
 from appliance.config import Settings
+from appliance.mux.tls import TlsError, load_tls
 
 
 def check(path: str) -> int:
@@ -32,11 +32,9 @@ def _certificate_problems(settings: Settings) -> list[str]:
     if not settings.tls.certificate:
         return []
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls.certificate, settings.tls.key, "")
-    except ssl.SSLError as error:
-        return [f"tls: the certificate and the key are no usable pair: {error.reason or error}"]
-    except OSError as error:
-        return [f"tls: {settings.tls.certificate} or {settings.tls.key} can't be read: {error.strerror}"]
+        load_tls(settings.tls)
+    except TlsError as error:
+        return [f"tls: {error}"]
     return []
 
 

@@ -30,7 +30,7 @@ def run(path: str) -> int:
         return status.CONFIGURATION
     from appliance.app import run as run_node
 
-    return run_node(settings)
+    return run_node(settings, lambda: completed(load(path, os.environ)))
 
 
 def loaded(path: str) -> Settings | None:

@@ -110,7 +110,7 @@ def with_app(monkeypatch: pytest.MonkeyPatch, result: int) -> list[Settings]:
     """Stand in for the node; the settings that it was started with."""
     started: list[Settings] = []
 
-    def run(settings: Settings) -> int:
+    def run(settings: Settings, *_: object) -> int:
         started.append(settings)
         return result
 
