@@ -36,7 +36,8 @@ from appliance.engine.crashpoints import reach
 from appliance.engine.faults import StoreError
 from appliance.engine.rows import DamagedRow
 from appliance.engine.store import Store
-from appliance.metrics import Metrics, Sources
+from appliance.engine.tables import LAPSED, POST
+from appliance.metrics import Metrics, Sources, WebhookFigures
 from appliance.mux.limits import Limits
 from appliance.mux.listener import Listener, bind
 from appliance.mux.tls import Tls, TlsError, load_tls
@@ -46,6 +47,9 @@ from appliance.service.manager import Manager
 from appliance.tasks import table
 from appliance.tasks.machine import Timings
 from appliance.tasks.settings import TaskSettings
+from appliance.version import package_version
+from appliance.webhooks.secrets import BadSecretError
+from appliance.webhooks.service import Means, Outbound
 
 log = logging.getLogger("codeq.app")
 
@@ -83,6 +87,7 @@ class Node:
         tls: Tls | None,
         manager: Manager,
         reread: Callable[[], Settings] | None,
+        means: Means,
     ) -> None:
         self._settings = settings
         self._reread = reread
@@ -91,6 +96,7 @@ class Node:
         self._store = store
         self._keys = keys
         self._ready = False
+        self._ports: set[int] = set()
         self._stopping = asyncio.Event()
         self._exit_status = status.OK
         self._collected_at = loop.time()
@@ -125,6 +131,7 @@ class Node:
             StreamSettings(
                 payload_bytes_max=settings.tasks.payload_bytes_max,
                 max_attempts=settings.tasks.max_attempts,
+                private_webhooks=settings.webhooks.allow_private,
                 settle_seconds=settings.drain_seconds * DRAIN_SETTLE_SHARE,
                 age_seconds=settings.streams.max_age_seconds,
             ),
@@ -133,6 +140,14 @@ class Node:
             later=self._later,
             rng=Random(int.from_bytes(os.urandom(16), "big")),
         ).open_call
+        self._outbound = Outbound(
+            loop,
+            self.driver.scheduler,
+            settings.webhooks,
+            means,
+            own_ports=lambda: self._ports,
+            version=package_version(),
+        )
         self.metrics.sources = self._sources()
         self._beat = Beat(loop, manager.notifier, self.driver.pulse, self._status_line)
 
@@ -141,6 +156,7 @@ class Node:
         reach(crashpoints.LOADED)
         for sock, plaintext in self._manager.sockets or _bound(self._settings):
             self._listener.add_socket(sock, plaintext)
+            self._ports.add(sock.getsockname()[1])
             fields = {"plaintext": plaintext, "passed": bool(self._manager.sockets)}
             log.info("listening on %s", _address(sock.getsockname()), extra=fields)
         reach(crashpoints.LISTENING)
@@ -168,6 +184,7 @@ class Node:
             self._manager.notifier.status(f"draining for at most {self._settings.drain_seconds} seconds")
             await self._listener.drain(self._settings.drain_seconds)
         reach(crashpoints.DRAINED)
+        self._outbound.stop()
         self.driver.stop()
         reach(crashpoints.STOPPED)
         log.info("stopped", extra={"exitStatus": self._exit_status})
@@ -265,6 +282,22 @@ class Node:
         def oldest_ready_seconds() -> float:
             return scheduler.oldest_ready_ms(self.driver.now_ms()) / 1000
 
+        def webhooks() -> WebhookFigures:
+            now = self.driver.now_ms()
+            figures, outbox = self._outbound.courier.figures, scheduler.tasks.outbox
+            times = (self._outbound.courier.oldest_at(), outbox.post.oldest_due(now))
+            oldest = min((at for at in times if at is not None), default=now)
+            return WebhookFigures(
+                sent=figures.sent,
+                failed=figures.failed,
+                given_up=figures.given_up,
+                refused=figures.refused,
+                waiting=store.entries(POST),
+                lapsed=store.entries(LAPSED),
+                under_way=self._outbound.courier.lanes.under_way,
+                lag_seconds=max(0, now - oldest) / 1000,
+            )
+
         tls = self._tls
         return Sources(
             depths=depths,
@@ -281,6 +314,7 @@ class Node:
             token_refusals=lambda: keys.refusals,
             token_foreign_keys=lambda: keys.foreign_keys,
             tokens_throttled=lambda: keys.throttled,
+            webhooks=webhooks,
             buffered_bytes=lambda: self._listener.hub.memory.used_bytes,
         )
 
@@ -299,8 +333,12 @@ def run(settings: Settings, reread: Callable[[], Settings] | None = None) -> int
         _check_passed(manager.sockets, settings)
         keys = Authenticator(settings.auth)
         tls = load_tls(settings.tls) if settings.tls.certificate else None
-    except (ActivationError, BadKeyError, TlsError) as error:
+        means = Means(settings.webhooks)
+    except (ActivationError, BadKeyError, BadSecretError, TlsError) as error:
         log.critical("%s", error)
+        return status.CONFIGURATION
+    except OSError as error:
+        log.critical("webhooks.caFile: %s can't be used: %s", settings.webhooks.ca_file, error.strerror or error)
         return status.CONFIGURATION
     manager.notifier.extend(START_STAGE_SECONDS, "opening the store")
     try:
@@ -311,7 +349,7 @@ def run(settings: Settings, reread: Callable[[], Settings] | None = None) -> int
     try:
         manager.notifier.extend(START_STAGE_SECONDS, "reading queues and deadlines")
         keys.start()
-        return uvloop.run(_serve(settings, store, keys, tls, manager, reread))
+        return uvloop.run(_serve(settings, store, keys, tls, manager, reread, means))
     except StoreError as error:
         log.critical("%s", error)
         return error.exit_status
@@ -334,8 +372,9 @@ async def _serve(
     tls: Tls | None,
     manager: Manager,
     reread: Callable[[], Settings] | None,
+    means: Means,
 ) -> int:
-    return await Node(settings, asyncio.get_running_loop(), store, keys, tls, manager, reread).run()
+    return await Node(settings, asyncio.get_running_loop(), store, keys, tls, manager, reread, means).run()
 
 
 def _check_passed(sockets: Iterable[Passed], settings: Settings) -> None:
@@ -366,6 +405,9 @@ def _task_settings(settings: Settings) -> TaskSettings:
         waiting_per_tenant_max=limits.waiting_per_tenant,
         inbox_operations_max=limits.inbox_per_tenant,
         inbox_bytes_max=limits.inbox_bytes_per_tenant,
+        webhook_backoff_base_ms=settings.webhooks.backoff_base_seconds * 1000,
+        webhook_backoff_cap_ms=settings.webhooks.backoff_cap_seconds * 1000,
+        given_up_retention_ms=settings.webhooks.given_up_retention_seconds * 1000,
     )
 
 
@@ -373,6 +415,7 @@ def _api_settings(settings: Settings) -> ApiSettings:
     return ApiSettings(
         payload_bytes_max=settings.tasks.payload_bytes_max,
         max_attempts=settings.tasks.max_attempts,
+        private_webhooks=settings.webhooks.allow_private,
         waiting_per_tenant_max=settings.limits.waiting_per_tenant,
     )
 

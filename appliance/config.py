@@ -28,7 +28,9 @@ __all__ = [
     "Store",
     "Streams",
     "Tasks",
+    "TenantSecret",
     "Tls",
+    "Webhooks",
     "load",
 ]
 
@@ -144,6 +146,39 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantSecret:
+    """The secret that signs the webhooks of one tenant: exactly one of `secret` and `file`."""
+
+    tenant: str = setting(length_max=256)
+    secret: str = setting(default="", secret=True)
+    file: str = setting(default="", path=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Calls to addresses that clients name: what signs them, how many at once, how long, how often.
+
+    Without `secret` and `secret_file` the node makes a secret. `ca_file` has certificates to trust beside the system's.
+    `allow_private` allows targets in private, loopback and link-local ranges. `public_url` is where receivers of
+    notifications find this node.
+    """
+
+    secret: str = setting(default="", secret=True)
+    secret_file: str = setting(default="", path=True)
+    tenant_secrets: tuple[TenantSecret, ...] = setting(default=(), length_max=1_000)
+    allow_private: bool = setting(default=False)
+    ca_file: str = setting(default="", path=True)
+    concurrency: int = setting(default=64, low=1, high=1_024)
+    concurrency_per_host: int = setting(default=8, low=1, high=1_024)
+    timeout_seconds: int = setting(default=10, low=1, high=120)
+    backoff_base_seconds: int = setting(default=30, low=1, high=DAY_SECONDS)
+    backoff_cap_seconds: int = setting(default=3_600, low=1, high=7 * DAY_SECONDS)
+    given_up_retention_seconds: int = setting(default=14 * DAY_SECONDS, low=0, high=10 * YEAR_SECONDS)
+    public_url: str = setting(default="")
+    subscriptions_per_tenant: int = setting(default=1_000, low=1, high=100_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one node, one address and one tenant may occupy."""
 
@@ -175,6 +210,7 @@ class Settings:
     auth: Auth = section(Auth)
     tasks: Tasks = section(Tasks)
     streams: Streams = section(Streams)
+    webhooks: Webhooks = section(Webhooks)
     limits: Limits = section(Limits)
     log: Log = section(Log)
     drain_seconds: int = setting(default=30, low=0, high=3_600)
@@ -198,6 +234,7 @@ def _conflicts(settings: Settings) -> list[tuple[str, str]]:
     return [
         *_listen_conflicts(settings),
         *_auth_conflicts(settings.auth),
+        *_webhook_conflicts(settings.webhooks),
         *_size_conflicts(settings),
     ]
 
@@ -254,6 +291,22 @@ def _key_conflicts(key: str, sources: tuple[KeySource, ...]) -> list[tuple[str, 
             found.append((f"{place}.jwksUrl", "must begin with https://"))
         elif source.jwks_url.startswith("http://") and not source.allow_private:
             found.append((f"{place}.jwksUrl", "must begin with https:// (http needs allowPrivate: true)"))
+    return found
+
+
+def _webhook_conflicts(webhooks: Webhooks) -> list[tuple[str, str]]:
+    found = []
+    if webhooks.secret and webhooks.secret_file:
+        found.append(("webhooks", "needs at most one of secret and secretFile"))
+    for index, each in enumerate(webhooks.tenant_secrets):
+        if bool(each.secret) == bool(each.file):
+            found.append((f"webhooks.tenantSecrets[{index}]", "needs exactly one of secret and file"))
+    if len({each.tenant for each in webhooks.tenant_secrets}) < len(webhooks.tenant_secrets):
+        found.append(("webhooks.tenantSecrets", "names a tenant twice"))
+    if webhooks.backoff_cap_seconds < webhooks.backoff_base_seconds:
+        found.append(("webhooks.backoffCapSeconds", "must not be below backoffBaseSeconds"))
+    if webhooks.public_url and not webhooks.public_url.startswith(("https://", "http://")):
+        found.append(("webhooks.publicUrl", "must begin with https:// or http://"))
     return found
 
 

@@ -15,7 +15,7 @@ import resource
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -99,6 +99,21 @@ def _zero() -> float:
 
 
 @dataclass(slots=True)
+class WebhookFigures:
+    """Calls to addresses that clients name. Counts since the start; `waiting` and `lapsed` are deliveries stored, those
+    that were given up being the latter."""
+
+    sent: int = 0
+    failed: int = 0
+    given_up: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    lapsed: int = 0
+    under_way: int = 0
+    lag_seconds: float = 0.0
+
+
+@dataclass(slots=True)
 class Sources:
     """Where a scrape asks for what others count. Each is called on the loop and must cost next to nothing.
 
@@ -121,6 +136,7 @@ class Sources:
     token_foreign_keys: Callable[[], float] = _zero
     tokens_throttled: Callable[[], float] = _zero
     buffered_bytes: Callable[[], float] = _zero
+    webhooks: Callable[[], WebhookFigures] = WebhookFigures
 
 
 class Metrics(Collector):
@@ -235,6 +251,7 @@ class Metrics(Collector):
         yield from self._tasks()
         yield from self._engine()
         yield from self._front()
+        yield from self._webhooks()
         yield from self._process()
 
     def _tasks(self) -> Iterator[Metric]:
@@ -296,6 +313,18 @@ class Metrics(Collector):
         if sources.certificate_days_left is not None:
             days = sources.certificate_days_left()
             yield _gauge("certificate_days_left", "Days until the server's certificate ends.", days)
+
+    def _webhooks(self) -> Iterator[Metric]:
+        figures = self.sources.webhooks()
+        yield _counter("webhooks_sent", "Webhooks that were delivered.", figures.sent)
+        yield _counter("webhook_failures", "Attempts to deliver a webhook that failed.", figures.failed)
+        yield _counter("webhooks_given_up", "Webhooks that were given up.", figures.given_up)
+        refused = sorted(figures.refused.items())
+        yield _counters("webhook_targets_refused", "Targets that were never called.", "reason", refused)
+        yield _gauge("webhooks_waiting", "Webhooks that wait for an attempt.", figures.waiting)
+        yield _gauge("webhooks_lapsed", "Webhooks that were given up and are kept.", figures.lapsed)
+        yield _gauge("webhooks_under_way", "Calls under way.", figures.under_way)
+        yield _gauge("webhook_lag_seconds", "How long the oldest webhook has been due.", figures.lag_seconds)
 
     def _process(self) -> Iterator[Metric]:
         yield self.loop_delay.family("codeq_loop_delay_seconds", "How late timers of the event loop came.")

@@ -28,6 +28,8 @@ class ApiSettings(msgspec.Struct, frozen=True):
     """For a payload and for a result, as JSON text."""
     max_attempts: int = 5
     """For creates that name none."""
+    private_webhooks: bool = False
+    """Whether a webhook may name a private, loopback or link-local address."""
     waiting_per_tenant_max: int = 10_000
     """Result reads of one tenant that wait at once."""
 

@@ -23,7 +23,13 @@ class Creating:
         context = self._context
         settings = context.settings
         body = read_create(request.body)
-        task = new_task(body, context.clock(), settings.max_attempts, settings.payload_bytes_max)
+        task = new_task(
+            body,
+            context.clock(),
+            settings.max_attempts,
+            settings.payload_bytes_max,
+            private_webhooks=settings.private_webhooks,
+        )
         tenant = caller.tenant
         context.ask(request, Create(tenant, answering(request, created, tenant), task))
 
@@ -45,6 +51,12 @@ class Creating:
             return item.problem
         settings = self._context.settings
         try:
-            return new_task(item, now, settings.max_attempts, settings.payload_bytes_max)
+            return new_task(
+                item,
+                now,
+                settings.max_attempts,
+                settings.payload_bytes_max,
+                private_webhooks=settings.private_webhooks,
+            )
         except Problem as problem:
             return problem

@@ -6,7 +6,6 @@ in. Out of range is refused, never clamped; null is the same as absent.
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,11 +15,11 @@ from appliance.api.times import parse_time
 from appliance.errors import PAYLOAD_TOO_LARGE, Problem, invalid
 from appliance.tasks.ids import parse_id
 from appliance.tasks.model import NewTask
+from appliance.webhooks.target import BadTarget, parse_target
 
 PRIORITY_MAX: Final = 255
 ATTEMPTS_MAX: Final = 1_000
 KEY_CHARS_MAX: Final = 256
-WEBHOOK_CHARS_MAX: Final = 2_048
 WORKER_CHARS_MAX: Final = 128
 ERROR_BYTES_MAX: Final = 4_096
 TRACE_PARENT_CHARS_MAX: Final = 128
@@ -49,7 +48,9 @@ _is_command = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _encode = msgspec.json.Encoder().encode
 
 
-def new_task(body: CreateBody, now: int, max_attempts: int, payload_bytes_max: int) -> NewTask:
+def new_task(
+    body: CreateBody, now: int, max_attempts: int, payload_bytes_max: int, *, private_webhooks: bool = False
+) -> NewTask:
     """The task that a body asks for. `now` is the clock (ms); raises Problem naming the field."""
     command = check_command(body.command, "command")
     payload = json_value(body.payload, payload_bytes_max, "payload")
@@ -57,7 +58,7 @@ def new_task(body: CreateBody, now: int, max_attempts: int, payload_bytes_max: i
     attempts = in_range(body.max_attempts, 1, ATTEMPTS_MAX, max_attempts, "maxAttempts")
     delay_seconds = in_range(body.delay_seconds, 0, DELAY_SECONDS_MAX, 0, "delaySeconds")
     run_at = 0 if body.run_at is None else _run_at(body.run_at, now)
-    webhook = "" if body.webhook is None else webhook_url(body.webhook)
+    webhook = "" if body.webhook is None else callable_url(body.webhook, "webhook", allow_private=private_webhooks)
     key = "" if body.idempotency_key is None else text_within(body.idempotency_key, KEY_CHARS_MAX, "idempotencyKey")
     parent = "" if body.trace_parent is None else trace_text(body.trace_parent, TRACE_PARENT_CHARS_MAX, "traceParent")
     state = "" if body.trace_state is None else trace_text(body.trace_state, TRACE_STATE_CHARS_MAX, "traceState")
@@ -213,15 +214,10 @@ def run_at_ms(run_at: int, now: int, field: str) -> int:
     return max(run_at, 1)
 
 
-def webhook_url(text: str) -> str:
-    """An address to call."""
-    if not 0 < len(text) <= WEBHOOK_CHARS_MAX:
-        raise invalid(f"webhook must have 1 to {WEBHOOK_CHARS_MAX} characters")
+def callable_url(text: str, field: str, *, allow_private: bool) -> str:
+    """An address to call, as far as its text tells."""
     try:
-        url = urlsplit(text)
-        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        good = False
-    if not good or not (text.isascii() and text.isprintable()) or " " in text:
-        raise invalid("webhook must be an http or https URL")
+        parse_target(text, allow_private=allow_private)
+    except BadTarget as error:
+        raise invalid(f"{field} {error}") from None
     return text

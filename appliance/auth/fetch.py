@@ -14,7 +14,7 @@ import time
 from typing import Final
 from urllib.parse import urlsplit
 
-from appliance.auth.addresses import resolve
+from appliance.addresses import resolve
 
 FETCH_SECONDS: Final = 5.0
 DOCUMENT_BYTES_MAX: Final = 262_144

@@ -4,6 +4,7 @@ Checks the file, the environment over it, and that the certificate and the token
 port and no store.
 """
 
+import ssl
 import sys
 
 from appliance.auth.keys import BadKeyError
@@ -12,6 +13,7 @@ from appliance.cli import status
 from appliance.cli.serve import loaded
 from appliance.config import Settings
 from appliance.mux.tls import TlsError, load_tls
+from appliance.webhooks.secrets import BadSecretError, read_secrets
 
 
 def check(path: str) -> int:
@@ -19,7 +21,7 @@ def check(path: str) -> int:
     settings = loaded(path)
     if settings is None:
         return status.CONFIGURATION
-    problems = [*_certificate_problems(settings), *_key_problems(settings)]
+    problems = [*_certificate_problems(settings), *_key_problems(settings), *_webhook_problems(settings)]
     for problem in problems:
         print(f"codeq: {path}: {problem}", file=sys.stderr)
     if problems:
@@ -35,6 +37,20 @@ def _certificate_problems(settings: Settings) -> list[str]:
         load_tls(settings.tls)
     except TlsError as error:
         return [f"tls: {error}"]
+    return []
+
+
+def _webhook_problems(settings: Settings) -> list[str]:
+    webhooks = settings.webhooks
+    try:
+        if webhooks.secret or webhooks.secret_file:
+            read_secrets(webhooks)
+        if webhooks.ca_file:
+            ssl.create_default_context().load_verify_locations(webhooks.ca_file)
+    except BadSecretError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"webhooks.caFile: {webhooks.ca_file} can't be used: {error.strerror or error}"]
     return []
 
 

@@ -7,6 +7,7 @@ about to end. It listens on loopback only.
     DIR/ca-key.pem          signs server certificates      DIR/worker.token     all commands and scopes, same tenant
     DIR/server.pem, server-key.pem                         DIR/codeq.yml        the configuration, written at each start
     DIR/producer-key.pem, worker-key.pem and their .pub    DIR/data/            the store
+    DIR/webhook.secret      signs webhooks
 """
 
 import dataclasses
@@ -71,6 +72,7 @@ def prepare(folder: Path, port: int, *, plaintext: bool) -> Settings:
     )
     for kind in (PRODUCER, WORKER):
         pki.ensure_key_pair(folder / f"{kind}-key.pem", folder / f"{kind}-key.pub")
+    pki.ensure_secret(folder / "webhook.secret")
     pki.write_private(folder / "codeq.yml", _configuration(port, plaintext=plaintext).encode())
     settings = load(folder / "codeq.yml", os.environ)
     _ensure_tokens(folder, settings, time.time())
@@ -89,6 +91,7 @@ def _configuration(port: int, *, plaintext: bool) -> str:
         "auth:\n"
         "  producer: [{algorithm: ES256, file: producer-key.pub}]\n"
         "  worker: [{algorithm: ES256, file: worker-key.pub}]\n"
+        "webhooks: {secretFile: webhook.secret, allowPrivate: true}\n"
         "log: {format: text}\n"
     )
 

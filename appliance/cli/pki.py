@@ -8,6 +8,7 @@ Files with a private key are made with mode 0600 and put in place whole, so that
 import datetime
 import ipaddress
 import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -66,6 +67,12 @@ def ensure_key_pair(private: Path, public: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         write_private(private, _key_pem(key))
     write_public(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
+
+def ensure_secret(path: Path) -> None:
+    """A random secret of 256 bits, as text, in this file; an existing one is kept."""
+    if not path.exists():
+        write_private(path, secrets.token_hex(32).encode() + b"\n")
 
 
 def ensure_server_certificate(

@@ -6,6 +6,7 @@ server certificate that is about to end, or that lacks the machine's present nam
 
     pki/ca.pem              what clients trust                pki/server.pem, server-key.pem
     pki/ca-key.pem          signs server certificates         pki/producer-key.pem, worker-key.pem and their .pub
+    pki/webhook.secret      signs webhooks
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from typing import Final
 
 from appliance.auth.caller import PRODUCER, WORKER, Kind
 from appliance.cli import pki
-from appliance.config import Auth, KeySource, Settings, Tls
+from appliance.config import Auth, KeySource, Settings, Tls, Webhooks
 from appliance.engine.disk import make_directory
 
 FOLDER: Final = "pki"
@@ -33,7 +34,8 @@ def completed(settings: Settings) -> Settings:
     """
     wants_tls = not settings.tls.certificate and not all(listen.plaintext for listen in settings.listen)
     wants_keys = not settings.auth.producer and not settings.auth.worker
-    if not (wants_tls or wants_keys):
+    wants_secret = not settings.webhooks.secret and not settings.webhooks.secret_file
+    if not (wants_tls or wants_keys or wants_secret):
         return settings
     directory = Path(settings.store.directory)
     make_directory(directory)
@@ -43,6 +45,8 @@ def completed(settings: Settings) -> Settings:
         settings = dataclasses.replace(settings, tls=_with_certificate(settings.tls, folder))
     if wants_keys:
         settings = dataclasses.replace(settings, auth=_with_keys(settings.auth, folder))
+    if wants_secret:
+        settings = dataclasses.replace(settings, webhooks=_with_secret(settings.webhooks, folder))
     return settings
 
 
@@ -71,6 +75,13 @@ def _with_keys(auth: Auth, folder: Path) -> Auth:
     log.info("make a producer's token with: %s producer --key %s", mint, folder / "producer-key.pem")
     log.info("make a worker's token with: %s worker --commands '*' --key %s", mint, folder / "worker-key.pem")
     return dataclasses.replace(auth, producer=(producer,), worker=(worker,))
+
+
+def _with_secret(webhooks: Webhooks, folder: Path) -> Webhooks:
+    path = folder / "webhook.secret"
+    pki.ensure_secret(path)
+    log.info("no secret for webhooks is configured: the self-made one in %s is used", path)
+    return dataclasses.replace(webhooks, secret_file=str(path))
 
 
 def _key(kind: Kind, folder: Path) -> KeySource:

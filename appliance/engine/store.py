@@ -157,6 +157,12 @@ class Store:
         dropped: int = self.environment.reader_check()
         return dropped
 
+    def entries(self, table: int) -> int:
+        """How many rows a table has; costs one look at its root."""
+        with self.environment.begin() as snapshot:
+            count: int = snapshot.stat(self.databases[table])["entries"]
+        return count
+
     def stats(self) -> StoreStats:
         """Facts for metrics; costs one look at each table's root."""
         environment = self.environment

@@ -206,13 +206,13 @@ class Requeue(Operation, gc=False):
 
 
 class Due(msgspec.Struct, gc=False):
-    """A delivery that is to be attempted now: `attempts` were made before, and it is `late_ms` behind its time."""
+    """A delivery that is to be attempted now: `attempts` were made before, and it has been due since `at` (ms)."""
 
     id: bytes
     tenant: str
     url: str
     attempts: int
-    late_ms: int
+    at: int
 
 
 class Settle(Operation, gc=False):

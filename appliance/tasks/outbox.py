@@ -86,7 +86,7 @@ class Outbox:
                 continue
             self.in_flight.add(delivery_id)
             tenant = self._registry.by_number[delivery.tenant].name
-            due.append(Due(delivery_id, tenant, delivery.url, delivery.attempts, now - delivery.at))
+            due.append(Due(delivery_id, tenant, delivery.url, delivery.attempts, delivery.at))
         return due
 
     def settle(self, now: int, action: Settle) -> bool:

@@ -544,6 +544,11 @@ class Scheduler:
         try:
             row = self._store.get(LETTER, delivery_id)
             return decode_letter(row) if row is not None else None
+        except DamagedRow:
+            raise
+        except Exception as error:
+            self._on_error(error)  # as for `read_task`
+            raise
         finally:
             self._store.release()
 

@@ -41,9 +41,9 @@ def test_the_directory_holds_all_that_a_node_and_its_users_need(tmp_path: Path) 
     settings = dev.prepare(folder, 1_234, plaintext=False)
     assert set(contents(folder)) == {
         "ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "producer-key.pem", "producer-key.pub",
-        "worker-key.pem", "worker-key.pub", "producer.token", "worker.token", "codeq.yml",
+        "worker-key.pem", "worker-key.pub", "producer.token", "worker.token", "codeq.yml", "webhook.secret",
     }  # fmt: skip
-    for name in ("producer.token", "worker.token", "producer-key.pem", "server-key.pem"):
+    for name in ("producer.token", "worker.token", "webhook.secret", "producer-key.pem", "server-key.pem"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
     assert settings.listen[0].address == "127.0.0.1:1234"
     assert {listen.host for listen in settings.listen} <= {"127.0.0.1", "::1"}

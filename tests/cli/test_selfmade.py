@@ -10,13 +10,15 @@ from cryptography import x509
 
 from appliance.auth.service import Authenticator
 from appliance.cli import selfmade
-from appliance.config import Auth, KeySource, Listen, Settings, Store, Tls
+from appliance.config import Auth, KeySource, Listen, Settings, Store, Tls, Webhooks
 from appliance.engine.faults import StoreRefused
 from appliance.mux.tls import Tls as LoadedTls
+from appliance.webhooks.secrets import read_secrets
 
 MADE = {
     "ca.pem", "ca-key.pem", "server.pem", "server-key.pem",
     "producer-key.pem", "producer-key.pub", "worker-key.pem", "worker-key.pub",
+    "webhook.secret",
 }  # fmt: skip
 
 
@@ -40,6 +42,7 @@ def test_everything_missing_is_made_and_can_be_used(tmp_path: Path) -> None:
     assert made(tmp_path).keys() == MADE
     LoadedTls(completed.tls.certificate, completed.tls.key)
     Authenticator(completed.auth)
+    assert len(read_secrets(completed.webhooks).of("anyone")) == 64
 
 
 def test_the_folder_is_for_its_owner_only(tmp_path: Path) -> None:
@@ -77,19 +80,25 @@ def test_what_is_configured_is_not_made(tmp_path: Path) -> None:
     tls = Tls(certificate="c.pem", key="k.pem")
     completed = selfmade.completed(dataclasses.replace(settings(tmp_path), tls=tls))
     assert completed.tls == tls
-    assert made(tmp_path).keys() == {name for name in MADE if name.startswith(("producer", "worker"))}
+    assert made(tmp_path).keys() == {name for name in MADE if name.startswith(("producer", "worker", "webhook"))}
 
     keys = (KeySource(algorithm="HS256", secret="s" * 32),)
     configured = dataclasses.replace(settings(tmp_path / "other"), auth=Auth(producer=keys, worker=keys))
     assert selfmade.completed(configured).auth == configured.auth
-    assert made(tmp_path / "other").keys() == {"ca.pem", "ca-key.pem", "server.pem", "server-key.pem"}
+    assert made(tmp_path / "other").keys() == {
+        "ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "webhook.secret",
+    }  # fmt: skip
 
 
 def test_a_node_with_everything_gets_no_folder(tmp_path: Path) -> None:
     keys = (KeySource(algorithm="HS256", secret="s" * 32),)
     plaintext = (Listen("127.0.0.1:8080", plaintext=True),)
     configured = dataclasses.replace(
-        settings(tmp_path), listen=plaintext, allow_plaintext=True, auth=Auth(producer=keys, worker=keys)
+        settings(tmp_path),
+        listen=plaintext,
+        allow_plaintext=True,
+        auth=Auth(producer=keys, worker=keys),
+        webhooks=Webhooks(secret="s" * 32),
     )
     assert selfmade.completed(configured) == configured
     assert not (tmp_path / "data").exists()

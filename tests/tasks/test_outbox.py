@@ -108,7 +108,7 @@ def test_every_way_to_an_end_makes_one_delivery(way: str) -> None:
     end, status, error = WAYS[way]
     end(office, task)
     (due,) = office.courier.held
-    assert (due.url, due.tenant, due.attempts, due.late_ms) == (URL, TENANT, 0, 0)
+    assert (due.url, due.tenant, due.attempts, due.at) == (URL, TENANT, 0, office.now)
     letter = office.scheduler.read_letter(due.id)
     assert letter is not None
     assert (letter.task, letter.command, letter.status, letter.error) == (task.id, "mail", status, error)

@@ -92,7 +92,13 @@ class ProducerStream(Stream):
         world = self.world
         settings = world.settings
         try:
-            return new_task(create, world.clock, settings.max_attempts, settings.payload_bytes_max)
+            return new_task(
+                create,
+                world.clock,
+                settings.max_attempts,
+                settings.payload_bytes_max,
+                private_webhooks=settings.private_webhooks,
+            )
         except Problem as problem:
             return problem
 

@@ -43,6 +43,8 @@ class StreamSettings(msgspec.Struct, frozen=True):
     """For a payload and for a result, as JSON text."""
     max_attempts: int = 5
     """For creates that name none."""
+    private_webhooks: bool = False
+    """Whether a webhook may name a private, loopback or link-local address."""
     settle_seconds: float = 20.0
     """How long a stream that has to end waits for its leases to be settled."""
     age_seconds: float = 0.0

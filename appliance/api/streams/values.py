@@ -19,12 +19,12 @@ from appliance.api.parse import (
     PRIORITY_MAX,
     TRACE_PARENT_CHARS_MAX,
     TRACE_STATE_CHARS_MAX,
+    callable_url,
     check_command,
     in_range,
     run_at_ms,
     text_within,
     trace_text,
-    webhook_url,
 )
 from appliance.api.streams.wire.producer_pb2 import CreateTask
 from appliance.errors import PAYLOAD_TOO_LARGE, Problem, invalid
@@ -38,7 +38,14 @@ _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
 _known_commands: set[str] = set()
 
 
-def new_task(create: CreateTask, clock: Callable[[], int], max_attempts: int, payload_bytes_max: int) -> NewTask:
+def new_task(
+    create: CreateTask,
+    clock: Callable[[], int],
+    max_attempts: int,
+    payload_bytes_max: int,
+    *,
+    private_webhooks: bool = False,
+) -> NewTask:
     """The task that an event asks for. `clock` gives the time (ms); raises Problem naming the field."""
     command = create.command
     if command not in _known_commands:
@@ -54,7 +61,7 @@ def new_task(create: CreateTask, clock: Callable[[], int], max_attempts: int, pa
     if not 0 <= delay_seconds <= DELAY_SECONDS_MAX:
         raise invalid(f"delay_seconds must be from 0 to {DELAY_SECONDS_MAX}")
     run_at = _run_at(create, clock()) if create.HasField("run_at") else 0
-    webhook = create.webhook and webhook_url(create.webhook)
+    webhook = create.webhook and callable_url(create.webhook, "webhook", allow_private=private_webhooks)
     key = create.idempotency_key
     parent = create.trace_parent and trace_text(create.trace_parent, TRACE_PARENT_CHARS_MAX, "trace_parent")
     state = create.trace_state and trace_text(create.trace_state, TRACE_STATE_CHARS_MAX, "trace_state")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.auth.addresses import is_public, resolve
+from appliance.addresses import is_public, resolve
 
 
 @pytest.mark.parametrize(
