@@ -2,6 +2,7 @@
 
 from appliance.engine.rows import COMPLETED
 from appliance.engine.tables import BODY, EXPIRE
+from appliance.tasks.model import Requeue
 from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
 from tests.simulation.plan import DAY_MS, OPERATIONS_MIN, Plan, constants_of, draw
@@ -109,13 +110,20 @@ class Simulation:
         drainers = [Drainer(self.crowd, f"drainer-{tenant}", tenant) for tenant in self.plan.tenants]
         for drainer in drainers:
             drainer.begin()
-        if not world.run(lambda: world.node is not None and not world.ledger.alive, DRAIN_MS_MAX):
+        if not world.run(self._all_ended, DRAIN_MS_MAX):
             left = [state for state in world.ledger.states.values() if state.status < COMPLETED]
             raise Violation("liveness", f"{len(left)} tasks never ended, for example {left[:1]}")
         for drainer in drainers:
             drainer.working = False
         for watcher in world.watchers:
             watcher.drained()
+
+    def _all_ended(self) -> bool:
+        """Whether every task has ended, and no call is on its way that may make one or bring one back."""
+        world = self.world
+        if world.node is None or world.ledger.alive:
+            return False
+        return not any(call.items or isinstance(call.operation, Requeue) for call in world.history.open.values())
 
     def _empty(self) -> None:
         world = self.world
