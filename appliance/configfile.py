@@ -18,6 +18,8 @@ FILE_BYTES_MAX: Final = 1_048_576
 """A configuration is a few kilobytes; more is a mistake, a device for example."""
 
 ENVIRONMENT_PREFIX: Final = "CODEQ_"
+CLIENT_VARIABLES: Final = frozenset(("CODEQ_URL", "CODEQ_TOKEN", "CODEQ_CA", "CODEQ_PROFILE"))
+"""What the commands read that talk to a node; they may well be set where a node is started."""
 
 CREDENTIAL_PREFIX: Final = "credential:"
 """A path that begins so is the name of a secret in the service manager's folder, which CREDENTIALS_VARIABLE names."""
@@ -92,7 +94,7 @@ def setting_paths(cls: type, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
 
 def unknown_variables(cls: type, environ: Mapping[str, str]) -> list[str]:
     """Variables that look like settings but are none: worth a warning, though other programs may own them."""
-    known = {variable(path) for path in setting_paths(cls)}
+    known = {variable(path) for path in setting_paths(cls)} | CLIENT_VARIABLES
     return sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
 
 

@@ -21,7 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     changes = parser.add_argument_group("what to change in the scenario")
     for name in CHANGES:
         kind = float if name == "rate" else int
-        changes.add_argument(f"--{name.replace('_', '-').removesuffix('-seconds')}", dest=name, type=kind, metavar="N")
+        changes.add_argument(
+            f"--{name.replace('_', '-').removesuffix('-seconds')}",
+            dest=name,
+            type=kind,
+            metavar="N",
+            help="instead of the scenario's own",
+        )
     changes.add_argument("--keys", action="store_true", default=None, help="an idempotency key for each create")
     parser.add_argument("--seconds", type=_positive, default=20, metavar="N", help="measured (%(default)s)")
     parser.add_argument(
@@ -35,7 +41,9 @@ def _add_server(group: Any) -> None:
     group.add_argument("--target", metavar="HOST:PORT", help="a node that runs already")
     group.add_argument("--tls", action="store_true", help="speak TLS; of a node started here: have it serve TLS")
     group.add_argument("--ca", type=Path, metavar="FILE", help="the certificates that a target's is checked against")
-    group.add_argument("--producer-token-file", type=Path, action="append", default=[], metavar="FILE")
+    group.add_argument(
+        "--producer-token-file", type=Path, action="append", default=[], metavar="FILE", help="of a target"
+    )
     group.add_argument(
         "--worker-token-file", type=Path, action="append", default=[], metavar="FILE", help="each once per tenant"
     )
@@ -43,7 +51,7 @@ def _add_server(group: Any) -> None:
     group.add_argument("--prototype", type=Path, metavar="PROGRAM", help="start this sketch of a server instead")
     group.add_argument(
         "--directory", type=Path, default=Path(tempfile.gettempdir()), metavar="DIR",
-        help="where a server started here keeps its store, on a real disk (%(default)s)",
+        help="where a server started here keeps its store, on a real disk (default: the system's for temporary files)",
     )  # fmt: skip
 
 

@@ -40,9 +40,9 @@ def add_token(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     mint = commands.add_parser("mint", help="make a token from a key and print it")
     mint.add_argument("--key", required=True, metavar="FILE", help="private key in PEM form, or the secret of HS256")
-    mint.add_argument("--kind", required=True, choices=("producer", "worker"))
+    mint.add_argument("--kind", required=True, choices=("producer", "worker"), help="which keys sign it")
     mint.add_argument("--subject", required=True, help="who the token is for")
-    mint.add_argument("--tenant", required=True)
+    mint.add_argument("--tenant", required=True, help="whose tasks it is about")
     mint.add_argument("--scopes", default="", help="a,b; a worker gets all of a worker's scopes when left out")
     mint.add_argument("--commands", default="", help="a,b or * (all): what a worker may claim")
     mint.add_argument("--role", default="", help="ADMIN opens the administration of the tenant (producer keys)")
@@ -51,8 +51,8 @@ def add_token(parser: argparse.ArgumentParser) -> None:
         "--algorithm", default="", choices=("RS256", "ES256", "EdDSA", "HS256"), help="default: the key's"
     )
     mint.add_argument("--kid", default="", help="name of the key, where the node's configuration gives it one")
-    mint.add_argument("--issuer", default="")
-    mint.add_argument("--audience", default="")
+    mint.add_argument("--issuer", default="", help="iss, where the node asks for it")
+    mint.add_argument("--audience", default="", help="aud, where the node asks for it")
     mint.set_defaults(command=call("appliance.cli.token"))
 
 
@@ -117,6 +117,18 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     _add_store(parser)
     _add_copy_options(parser)
     parser.set_defaults(command=call("appliance.cli.backup", "run_restore"))
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """`codeq completion`."""
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")
+    parser.set_defaults(command=call("appliance.cli.completion"))
+
+
+def add_man(parser: argparse.ArgumentParser) -> None:
+    """`codeq man`."""
+    parser.add_argument("directory", metavar="DIR", help="where to, for example /usr/local/share/man/man1")
+    parser.set_defaults(command=call("appliance.cli.man"))
 
 
 def _add_store(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from appliance.cli import arguments as here
 from appliance.cli import status
 from appliance.cli.options import Command
+from appliance.cli.remote import arguments as remote
 
 
 class Entry(NamedTuple):
@@ -30,7 +31,17 @@ COMMANDS: Final = {
     "check": Entry("verify a whole store", here.add_check),
     "backup": Entry("copy the store of a running node, and check the copy", here.add_backup),
     "restore": Entry("put a backup in place", here.add_restore),
+    "task": Entry("create, read, cancel, list, watch and finish tasks", remote.add_task),
+    "claim": Entry("claim a task", remote.add_claim),
+    "queue": Entry("list, pause, resume and set queues", remote.add_queue),
+    "dlq": Entry("list, requeue and purge dead letters", remote.add_dlq),
+    "webhook": Entry("list webhooks that were not delivered, and send them again", remote.add_webhook),
+    "tenant": Entry("limits of tenants", remote.add_tenant),
+    "audit": Entry("who changed what", remote.add_audit),
+    "top": Entry("show the queues, live", remote.add_top),
     "bench": Entry("measure a node under load", here.add_bench),
+    "completion": Entry("print a script that completes commands in a shell", here.add_completion),
+    "man": Entry("write the manual pages", here.add_man),
     "version": Entry("print the version", lambda parser: parser.set_defaults(command=_version)),
 }
 
@@ -38,7 +49,8 @@ COMMANDS: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status (see `appliance.cli.status`)."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    parsed = parser(_named(words)).parse_args(words)
+    # Before a command there are only options that end the program, so no other word can be one.
+    parsed = parser(only=words[0] if words else "-").parse_args(words)
     command: Command = parsed.command
     try:
         return command(parsed)
@@ -50,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:
-    """The parser of the whole command line, or one in which no command but `only` has its options."""
+    """The parser of the whole command line, or one in which no command but `only`, if that is one, has its options."""
     statuses = ", ".join(f"{number} {meaning}" for number, meaning in status.MEANINGS.items())
     root = argparse.ArgumentParser(
         prog="codeq",
@@ -64,11 +76,6 @@ def parser(only: str = "") -> argparse.ArgumentParser:
         if only in ("", name):
             entry.add(command)
     return root
-
-
-def _named(words: Sequence[str]) -> str:
-    """The command that is called, or nothing where that takes the whole parser to tell."""
-    return words[0] if words and words[0] in COMMANDS else ""
 
 
 class _Version(argparse.Action):
