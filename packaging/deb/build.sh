@@ -75,6 +75,8 @@ make_files() {
     install -m 644 "$source/systemd/codeq.sysusers" "$tree/usr/lib/sysusers.d/codeq.conf"
     install -m 644 "$source"/proto/*.proto "$share/codeq/proto/"
     install -m 644 "$source"/docs/*.md "$source/docs/codeq.example.yml" "$doc/"
+    install -d "$doc/monitoring"
+    install -m 644 "$source"/monitoring/*.{json,yml} "$source/monitoring/README.md" "$doc/monitoring/"
     sed "s/^/  /; s/^ *\$//" "$source/LICENSE" >"$work/license"
     sed -e "/^@LICENSE@\$/{r $work/license" -e 'd}' "$here/copyright" >"$doc/copyright"
     "/usr/bin/$python" "$here/bundled.py" "$packages" "${packages#"$tree"}" >>"$doc/copyright"
