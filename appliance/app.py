@@ -107,7 +107,9 @@ class Node:
             _task_settings(settings),
             Random(int.from_bytes(os.urandom(16), "big")),
             same_json=same_json,
-            timings=Timings(self.metrics.wait.observe, self.metrics.run.observe, self.metrics.total.observe),
+            timings=Timings(
+                self.metrics.wait.observe_all, self.metrics.run.observe_all, self.metrics.total.observe_all
+            ),
             on_fatal=self._fatal,
             on_group=self.metrics.group_committed,
             free_floor_bytes=settings.store.free_floor_bytes,

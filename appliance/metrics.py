@@ -14,6 +14,7 @@ import platform
 import resource
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -75,6 +76,12 @@ class Histogram:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def observe_all(self, values: list[int]) -> None:
+        """Count many values, of which most are equal."""
+        for value, times in Counter(values).items():
+            self.counts[bisect_left(self.bounds, value)] += times
+            self.total += value * times
 
     def family(self, name: str, text: str) -> HistogramMetricFamily:
         """The Prometheus form, buckets cumulative."""

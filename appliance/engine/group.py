@@ -5,10 +5,11 @@ row means, nor how the group becomes durable. Lives on the loop; closed groups a
 reads them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
+from zlib import crc32
 
-from appliance.engine.rows import seal_all
+from appliance.engine.rows import SEAL_BYTES, SEEDS
 from appliance.engine.tables import TABLE_COUNT
 
 
@@ -24,13 +25,28 @@ class TableWrites(NamedTuple):
 
 
 class Group:
-    """The open group of one shard. `number` is given by the overlay and orders all groups of an epoch."""
+    """The open group of one shard. `number` is given by the overlay and orders all groups of an epoch.
 
-    __slots__ = ("answers", "bytes_count", "finished", "fresh", "number", "tables", "transitions")
+    Rows with content are sealed as they come, while they are in the processor's cache; those of an index, which are all
+    key, when the group is closed, since most of them vanish before.
+    """
+
+    __slots__ = (
+        "_bare",
+        "_with_deletes",
+        "answers",
+        "bytes_count",
+        "finished",
+        "fresh",
+        "number",
+        "tables",
+        "transitions",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.tables: list[dict[bytes, bytes | None]] = [{} for _ in range(TABLE_COUNT)]
+        """Sealed rows; empty for a row that is all key, None for a delete."""
         self.fresh: list[set[bytes]] = [set() for _ in range(TABLE_COUNT)]
         self.answers: list[tuple[Callable[[Any], None], Any]] = []
         """What to tell whom once this group is durable: `(sink, outcome)`, in the order of the decisions."""
@@ -38,10 +54,12 @@ class Group:
         """Ids that became terminal in this group, for those who wait for a result."""
         self.transitions = 0
         self.bytes_count = 0
+        self._bare: set[int] = set()
+        self._with_deletes: set[int] = set()
 
     def put(self, table: int, key: bytes, content: bytes) -> None:
-        """Write a row that may exist already."""
-        self.tables[table][key] = content
+        """Write a row that may exist already, and is not all key."""
+        self.tables[table][key] = content + crc32(content, crc32(key, SEEDS[table])).to_bytes(4, "big")
         self.bytes_count += len(content)
 
     def put_new(self, table: int, key: bytes, content: bytes) -> None:
@@ -50,20 +68,44 @@ class Group:
         A delete of it later in this group then makes both vanish. Where this group already holds a delete of the
         key, an older row lies below and the pair must not vanish: the key is not marked.
         """
-        rows = self.tables[table]
-        if key not in rows:
+        if key not in self.tables[table]:
             self.fresh[table].add(key)
-        rows[key] = content
-        self.bytes_count += len(content)
+        self.put(table, key, content)
+
+    def put_keys(self, table: int, keys: list[bytes]) -> None:
+        """`put_new` for rows that are all key."""
+        rows = self.tables[table]
+        if rows.keys().isdisjoint(keys):
+            self.fresh[table].update(keys)
+        else:
+            self.fresh[table].update(key for key in keys if key not in rows)
+        rows.update(dict.fromkeys(keys, b""))
+        self._bare.add(table)
 
     def delete(self, table: int, key: bytes) -> None:
         """Delete a row that exists now."""
-        fresh = self.fresh[table]
-        if key in fresh:
-            fresh.discard(key)
-            del self.tables[table][key]
-        else:
-            self.tables[table][key] = None
+        self.delete_keys(table, [key])
+
+    def delete_keys(self, table: int, keys: list[bytes]) -> None:
+        """Delete rows that exist now."""
+        fresh, rows = self.fresh[table], self.tables[table]
+        if fresh.isdisjoint(keys):
+            rows.update(dict.fromkeys(keys))
+            self._with_deletes.add(table)
+            return
+        for key in keys:
+            if key in fresh:
+                fresh.discard(key)
+                del rows[key]
+            else:
+                rows[key] = None
+                self._with_deletes.add(table)
+
+    def within(self, table: int, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+        """What this group says about low <= key < high: contents, and None for deletes; in no order."""
+        for key, row in self.tables[table].items():
+            if low <= key < high:
+                yield key, row[:-SEAL_BYTES] if row else row
 
     @property
     def has_writes(self) -> bool:
@@ -72,10 +114,15 @@ class Group:
 
     def close(self) -> list[TableWrites]:
         """The group as the committer and the log take it: sealed rows and deletes, sorted, per table."""
-        closed = []
-        for table, rows in enumerate(self.tables):
-            if rows:
-                deletes = [key for key, content in rows.items() if content is None]
-                deletes.sort()
-                closed.append(TableWrites(table, deletes, seal_all(table, rows)))
-        return closed
+        return [self._closed(table, rows) for table, rows in enumerate(self.tables) if rows]
+
+    def _closed(self, table: int, rows: dict[bytes, bytes | None]) -> TableWrites:
+        deletes: list[bytes] = []
+        puts: Iterable[tuple[bytes, Any]] = rows.items()
+        if table in self._with_deletes:
+            deletes = sorted([key for key, row in rows.items() if row is None])
+            puts = [item for item in rows.items() if item[1] is not None]
+        if table in self._bare:
+            seed = SEEDS[table]
+            puts = [(key, row or crc32(key, seed).to_bytes(4, "big")) for key, row in puts]
+        return TableWrites(table, deletes, sorted(puts))

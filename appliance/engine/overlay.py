@@ -5,9 +5,10 @@ row means.
 """
 
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from appliance.engine.group import Group
+from appliance.engine.rows import SEAL_BYTES
 
 
 class Reader(Protocol):
@@ -26,7 +27,7 @@ class Reader(Protocol):
         ...
 
 
-_ABSENT = object()
+_ABSENT: Any = object()
 
 
 class Overlay:
@@ -76,15 +77,15 @@ class Overlay:
 
     def get(self, table: int, key: bytes) -> bytes | None:
         for group in self._newest_first:
-            content = group.tables[table].get(key, _ABSENT)
-            if content is not _ABSENT:
-                return content  # type: ignore[return-value]  # the sentinel is the only other type
+            row: bytes | None = group.tables[table].get(key, _ABSENT)
+            if row is not _ABSENT:
+                return row[:-SEAL_BYTES] if row else row
         return self.store.get(table, key)
 
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         changed: dict[bytes, bytes | None] = {}
         for group in self.all_groups():
-            changed.update(item for item in group.tables[table].items() if low <= item[0] < high)
+            changed.update(group.within(table, low, high))
         if not changed:
             return self.store.scan(table, low, high, limit)
         # Every changed key may hide one stored row, so this many are enough to fill the limit.

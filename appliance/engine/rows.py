@@ -14,7 +14,8 @@ from appliance.engine.tables import TABLE_COUNT
 
 SEAL_BYTES: Final = 4
 
-_SEEDS: Final = tuple(zlib.crc32(b"codeq table %d" % table) for table in range(TABLE_COUNT))
+SEEDS: Final = tuple(zlib.crc32(b"codeq table %d" % table) for table in range(TABLE_COUNT))
+"""Where the checksum of each table's rows begins, so that a row in the wrong table is noticed."""
 _crc32 = zlib.crc32
 
 
@@ -29,28 +30,13 @@ class DamagedRow(Exception):
 
 def seal(table: int, key: bytes, content: bytes) -> bytes:
     """The row as it is stored: content, then the CRC32 over table, key and content."""
-    return content + _crc32(content, _crc32(key, _SEEDS[table])).to_bytes(4, "big")
-
-
-def seal_all(table: int, rows: dict[bytes, bytes | None]) -> list[tuple[bytes, bytes]]:
-    """`(key, sealed row)` for every row that is not a delete, sorted by key: `seal` without a call for each."""
-    seed = _SEEDS[table]
-    sealed = [
-        # The rows of an index are all key; its checksum is then the row.
-        (key, content + _crc32(content, _crc32(key, seed)).to_bytes(4, "big"))
-        if content
-        else (key, _crc32(key, seed).to_bytes(4, "big"))
-        for key, content in rows.items()
-        if content is not None
-    ]
-    sealed.sort()
-    return sealed
+    return content + _crc32(content, _crc32(key, SEEDS[table])).to_bytes(4, "big")
 
 
 def unseal(table: int, key: bytes, row: bytes) -> bytes:
     """The content of a stored row; raises DamagedRow when the seal does not fit."""
     content = row[:-4]
-    if len(row) < SEAL_BYTES or _crc32(content, _crc32(key, _SEEDS[table])).to_bytes(4, "big") != row[-4:]:
+    if len(row) < SEAL_BYTES or _crc32(content, _crc32(key, SEEDS[table])).to_bytes(4, "big") != row[-4:]:
         raise DamagedRow(table, key, "checksum does not match")
     return content
 

@@ -5,6 +5,7 @@ million tasks due at midnight delays nobody else. Knows the keys, not what they 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -38,12 +39,16 @@ class Deadlines:
 
     def push(self, key: bytes) -> None:
         """Note a new key."""
-        prefix = key[:4]
+        self.push_all((key,))
+
+    def push_all(self, keys: Sequence[bytes]) -> None:
+        """Note new keys of one tenant."""
+        prefix = keys[0][:4]
         window = self._windows.get(prefix)
         if window is None:
             window = self._windows[prefix] = Window(self._table, prefix, self._window_keys, empty=True)
-        if window.push(key) and prefix not in self._in_turn:
-            heappush(self._order, (time_of(key), prefix))
+        if window.push_all(keys) and prefix not in self._in_turn:
+            heappush(self._order, (time_of(window.heap[0]), prefix))
             if len(self._order) > 2 * len(self._windows) + _ORDER_SLACK:
                 self._tidy()
 

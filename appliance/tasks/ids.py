@@ -6,6 +6,8 @@ those of max(now, the last id): a clock that goes back makes ids denser, never s
     48 bits milliseconds | 0111 | 12 counter, high | 10 | 20 counter, low | 10 shard | 32 tag
 """
 
+from binascii import hexlify
+from struct import Struct
 from typing import Final
 
 SHARD_BITS: Final = 10
@@ -13,6 +15,7 @@ _COUNTER_LOW_BITS: Final = 20
 _COUNTER_LOW_MASK: Final = (1 << _COUNTER_LOW_BITS) - 1
 _COUNTER_STEP: Final = 1 << 42
 _VERSION_AND_VARIANT: Final = (7 << 76) | (2 << 62)
+_groups: Final = Struct("8s4s4s4s12s").unpack
 
 
 class Ids:
@@ -60,8 +63,12 @@ def shard_of(task_id: bytes) -> int:
 
 def id_text(task_id: bytes) -> str:
     """The id as clients see it: a lower-case UUID."""
-    text = task_id.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return id_ascii(task_id).decode()
+
+
+def id_ascii(task_id: bytes) -> bytes:
+    """`id_text` as bytes."""
+    return b"-".join(_groups(hexlify(task_id)))
 
 
 def parse_id(text: str) -> bytes | None:

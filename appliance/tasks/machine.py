@@ -8,12 +8,12 @@ group is durable. It must not know who asked over which protocol, nor how a grou
 When a group fails, the whole object is thrown away and built anew from the store: nothing in here survives on its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from heapq import heappop
 from random import Random
 from typing import Final, NamedTuple
 
 from appliance import errors
-from appliance.engine.group import Group
 from appliance.engine.overlay import Overlay
 from appliance.engine.rows import (
     CLAIMED,
@@ -45,6 +45,7 @@ from appliance.engine.tables import (
     READY,
     STATE,
     idem_key,
+    ready_key,
     time_key,
 )
 from appliance.errors import Problem
@@ -73,7 +74,7 @@ from appliance.tasks.model import (
 from appliance.tasks.outbox import Outbox
 from appliance.tasks.queues import Queue, Registry
 from appliance.tasks.settings import TaskSettings
-from appliance.tasks.states import claimed, ended, repeats, replaced, requeued, returned
+from appliance.tasks.states import claimed, ended, holds, repeats, replaced, requeued, returned
 from appliance.tasks.table import EDGES, TABLE, Edge
 
 MARK_KEY: Final = b"mark"
@@ -93,25 +94,27 @@ _STATE_OF: Final = {CLAIMED: table.CLAIMED, COMPLETED: table.COMPLETED, FAILED: 
 _CREATE_NOW: Final = TABLE[table.ABSENT, table.CREATE, table.AT_ONCE]
 _CREATE_LATER: Final = TABLE[table.ABSENT, table.CREATE, table.LATER]
 _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
+_COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
+_FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 
 _REFUSALS: Final = {
     edge.number: Problem(edge.refusal, table.REFUSAL_MESSAGES[edge.refusal]) for edge in EDGES if edge.refusal
 }
 
 
-def _ignore(_ms: float) -> None:
+def _ignore(_ms: list[int]) -> None:
     """Nobody measures."""
 
 
 class Timings(NamedTuple):
-    """Where durations go, in milliseconds."""
+    """Where durations go, in milliseconds: those of a group together, when it is closed."""
 
-    waited: Callable[[float], None] = _ignore
-    """A task was claimed so long after it was created."""
-    ran: Callable[[float], None] = _ignore
-    """A task was finished so long after it was claimed."""
-    lived: Callable[[float], None] = _ignore
-    """A task was finished so long after it was created."""
+    waited: Callable[[list[int]], None] = _ignore
+    """Tasks were claimed so long after they were created."""
+    ran: Callable[[list[int]], None] = _ignore
+    """Tasks were finished so long after they were claimed."""
+    lived: Callable[[list[int]], None] = _ignore
+    """Tasks were finished so long after they were created."""
 
 
 class Tasks:
@@ -144,6 +147,9 @@ class Tasks:
         self._rng = rng
         self._on_damage = on_damage
         self._timings = timings or Timings()
+        self._waited_ms: list[int] = []
+        self._ran_ms: list[int] = []
+        self._ended_ids: list[bytes] = []
         row = overlay.get(META, MARK_KEY)
         self.mark = decode_mark(row) if row is not None else Mark()
         self._ids = Ids(self.mark.last_id, shard, rng.getrandbits(32))
@@ -173,36 +179,80 @@ class Tasks:
 
     def create(self, now: int, tenant_name: str, new: NewTask) -> Created | Problem:
         """Make a task, or find the one that the same key made before."""
-        registry = self.registry
+        return self.create_all(now, tenant_name, (new,))[0]
+
+    def create_all(self, now: int, tenant_name: str, items: Sequence[NewTask | Problem]) -> list[Created | Problem]:
+        """Make tasks, in order; an outcome for each. Items that are Problems already pass through.
+
+        What many tasks share (counters, index rows, the wake-up of their queue) is done once for a run of one queue.
+        """
+        tenant = self.registry.tenants.get(tenant_name) or self.registry.tenant(tenant_name)
         group = self.overlay.open
-        tenant = registry.tenants.get(tenant_name) or registry.tenant(tenant_name)
-        queue = tenant.queues.get(new.command)
+        put = group.put
+        next_id, hot_add = self._ids.next, self._hot.add
+        outcomes: list[Created | Problem] = []
+        ready: list[bytes] = []
+        queue: Queue | None = None
+        for new in items:
+            if isinstance(new, Problem):
+                outcomes.append(new)
+                continue
+            if queue is None or new.command != queue.command:
+                if ready and queue is not None:
+                    self._made_ready(queue, ready)
+                    ready = []
+                queue = tenant.queues.get(new.command)
+            if queue is None or new.key or not self.accepts_creates:
+                try:
+                    found = self._replayed(queue, new)
+                    if found is not None:
+                        outcomes.append(found)
+                        continue
+                    queue = queue or self.registry.queue(group, tenant, new.command)
+                except DamagedRow as damage:
+                    outcomes.append(self.damaged(damage))
+                    continue
+                except Problem as problem:
+                    outcomes.append(problem)
+                    continue
+            run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
+            task_id = next_id(now)
+            body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
+            state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
+            if new.webhook:
+                state.hooked = True
+            # No later decision of this group can delete these: nobody knows the id before the group is durable.
+            put(BODY, task_id, encode_row(body))
+            if new.key:
+                put(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
+            hot_add(task_id, state, body)
+            if run_at > now:
+                queue.created += 1
+                self._move(_CREATE_LATER, queue, task_id, new.priority, 0, run_at, state)
+            else:
+                put(STATE, task_id, encode_row(state))
+                ready.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
+            outcomes.append(Created(Task(task_id, body, state)))
+        if ready and queue is not None:
+            self._made_ready(queue, ready)
+        return outcomes
+
+    def _made_ready(self, queue: Queue, keys: list[bytes]) -> None:
+        """New tasks whose rows are written take their places in one queue."""
+        count = len(keys)
+        queue.created += count
+        self._count(_CREATE_NOW, queue, count)
+        self._enter_ready(queue, keys)
+
+    def _replayed(self, queue: Queue | None, new: NewTask) -> Created | Problem | None:
+        """What a create gets without making anything: the earlier task of its key, or a refusal."""
         if new.key and queue is not None:
             row = self.overlay.get(IDEM, idem_key(queue.prefix, new.key))
             if row is not None:
                 return self._replay(decode_idem(row), new)
         if not self.accepts_creates:
             return errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
-        if queue is None:
-            try:
-                queue = registry.queue(group, tenant, new.command)
-            except Problem as problem:
-                return problem
-        run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
-        edge = _CREATE_LATER if run_at > now else _CREATE_NOW
-        task_id = self._ids.next(now)
-        body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
-        state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
-        if new.webhook:
-            state.hooked = True
-        # No later decision of this group can delete these: nobody knows the id before the group is durable.
-        group.put(BODY, task_id, encode_row(body))
-        if new.key:
-            group.put(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
-        queue.created += 1
-        self._hot.add(task_id, state, body)
-        self._move(edge, queue, task_id, state.priority, 0, run_at, state)
-        return Created(Task(task_id, body, state))
+        return None
 
     def _replay(self, idem: Idem, new: NewTask) -> Created | Problem:
         task = self.task(idem.id)
@@ -224,26 +274,21 @@ class Tasks:
         if claim.commands is not None:
             queues = [queue for command in claim.commands if (queue := tenant.queues.get(command)) is not None]
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
+        alone = queues is not None and len(queues) == 1
         while len(tasks) < wanted and enough_bytes > 0:
             try:
                 first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
+                if first is None:
+                    break
+                # From a queue that stands alone all can be taken at once; otherwise the heads are compared each time.
+                looks = len(first.window.heap) if alone else 1
+                enough_bytes -= self._lease(now, first, claim, looks, wanted - len(tasks), enough_bytes, tasks)
             except DamagedRow as damage:
                 # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
                 self._on_damage(damage)
                 break
-            if first is None:
-                break
-            try:
-                task = self._deliver(now, first, first.window.pop(), claim)
-            except DamagedRow as damage:
-                # The tasks leased so far in this claim must reach their worker, so this one is only passed over.
-                self._on_damage(damage)
-                continue
             if first.window.horizon is not None and first.window.wants_refill:
                 self.low_windows[first] = None
-            if task is not None:
-                tasks.append(task)
-                enough_bytes -= len(task.body.payload)
         return tasks
 
     def _smallest_head(self, queues: list[Queue]) -> Queue | None:
@@ -257,19 +302,59 @@ class Tasks:
                 best, best_suffix = queue, head[QUEUE_BYTES:]
         return best
 
-    def _deliver(self, now: int, queue: Queue, key: bytes, claim: Claim) -> Task | None:
-        task_id = key[QUEUE_BYTES + 1 :]
-        task = self.task(task_id)
-        if task is None or task.state.status != PENDING:
-            return None  # left the queue by another way, and its key stayed in the window
-        body = task.body
-        state = claimed(_CLAIM, task.state, now, claim)
-        self._hot.claimed(task_id, state)
-        self._move(_CLAIM, queue, task_id, state.priority, 0, state.lease_until, state)
-        self._timings.waited(now - body.created)
-        # The answer holds the payload in memory until the group is durable.
-        self.overlay.open.bytes_count += len(body.payload)
-        return Task(task_id, body, state)
+    def _lease(
+        self, now: int, queue: Queue, claim: Claim, looks: int, wanted: int, enough_bytes: int, tasks: list[Task]
+    ) -> int:
+        """Take up to `looks` keys from the head of a window and lease what they stand for; it goes into `tasks`.
+
+        Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over. Stops at
+        `wanted` tasks or `enough_bytes` of payload; returns the bytes of the payloads.
+        """
+        group = self.overlay.open
+        put, hot = group.put, self._hot
+        until = now + claim.lease_ms
+        lease_prefix = queue.tenant.prefix + until.to_bytes(8, "big")
+        heap = queue.window.heap
+        left: list[bytes] = []
+        entered: list[bytes] = []
+        payload_bytes = 0
+        for _ in range(looks):
+            if len(entered) == wanted or payload_bytes >= enough_bytes:
+                break
+            key = heappop(heap)
+            task_id = key[QUEUE_BYTES + 1 :]
+            entry = hot.get(task_id)
+            body = entry[1] if entry is not None else None
+            if entry is not None and body is not None:
+                old = entry[0]
+            else:
+                try:
+                    task = self.task(task_id)
+                except DamagedRow as damage:
+                    self._on_damage(damage)
+                    continue
+                if task is None:
+                    continue
+                old, body = task.state, task.body
+            if old.status != PENDING:
+                continue
+            state = claimed(_CLAIM, old, now, claim)
+            put(STATE, task_id, encode_row(state))
+            hot.claimed(task_id, state)
+            left.append(key)
+            entered.append(lease_prefix + task_id)
+            tasks.append(Task(task_id, body, state))
+            payload_bytes += len(body.payload)
+            self._waited_ms.append(now - body.created)
+        if entered:
+            count = len(entered)
+            self._count(_CLAIM, queue, count)
+            group.delete_keys(READY, left)
+            group.put_keys(LEASE, entered)
+            self.leases.push_all(entered)
+            # The answer holds the payloads in memory until the group is durable.
+            group.bytes_count += payload_bytes
+        return payload_bytes
 
     def wait(self, now: int, claim: Claim) -> None:
         """Put a claim that found nothing into the lines of its queues, until its deadline."""
@@ -321,20 +406,76 @@ class Tasks:
 
     def finish(self, now: int, action: Finish, same_json: Callable[[bytes, bytes], bool]) -> Record | Problem:
         """Record the result. `same_json` compares two JSON texts as values, for the repeat of a recorded result."""
-        event = table.COMPLETE if action.completed else table.FAIL
-        found = self._judge(now, action, event, same_json)
-        if isinstance(found, Problem):
-            return found
-        old = found
-        if old.status >= COMPLETED:
-            return Record(action.id, old)
-        queue = self.registry.by_prefix[old.queue]
-        self._timings.ran(now - old.claimed)
-        edge = TABLE[table.CLAIMED, event, table.PLAIN]
-        expires = now + self.settings.retention_ms
-        state = ended(_STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
-        self._end(edge, now, queue, action.id, old.lease_until, state)
-        return Record(action.id, state)
+        return self.finish_all(now, (action,), same_json)[0]
+
+    def finish_all(
+        self, now: int, actions: Sequence[Finish | Problem], same_json: Callable[[bytes, bytes], bool]
+    ) -> list[Record | Problem]:
+        """Record results, in order; an outcome for each. Items that are Problems already pass through."""
+        group, hot, queues = self.overlay.open, self._hot, self.registry.by_prefix
+        put = group.put
+        outcomes: list[Record | Problem] = []
+        ended_ids: list[bytes] = []
+        left: list[bytes] = []
+        queue, edge, expires = None, _COMPLETE, 0
+        for action in actions:
+            if isinstance(action, Problem):
+                outcomes.append(action)
+                continue
+            task_id = action.id
+            entry = hot.get(task_id)
+            # What most results are is seen at once; all else is judged in the contract's order.
+            if entry is not None and holds(entry[0], action, now) and self._is_of(entry[0], action.tenant):
+                old = entry[0]
+            else:
+                try:
+                    found = self._judge(now, action, table.COMPLETE if action.completed else table.FAIL, same_json)
+                except DamagedRow as damage:
+                    outcomes.append(self.damaged(damage))
+                    continue
+                if isinstance(found, Problem):
+                    outcomes.append(found)
+                    continue
+                if found.status >= COMPLETED:
+                    outcomes.append(Record(task_id, found))
+                    continue
+                old = found
+            next_edge = _COMPLETE if action.completed else _FAIL
+            if queue is None or next_edge is not edge or old.queue != queue.prefix:
+                if queue is not None:
+                    self._ended_all(edge, queue, expires, ended_ids, left)
+                    ended_ids, left = [], []
+                queue, edge, expires = queues[old.queue], next_edge, now + self.settings.retention_ms
+            state = ended(_STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
+            if state.hooked:
+                try:
+                    self._add_to_outbox(now, queue, task_id, state)
+                except DamagedRow as damage:
+                    outcomes.append(self.damaged(damage))
+                    continue
+            put(STATE, task_id, encode_row(state))
+            hot.drop(task_id)
+            ended_ids.append(task_id)
+            left.append(queue.tenant.prefix + old.lease_until.to_bytes(8, "big") + task_id)
+            self._ran_ms.append(now - old.claimed)
+            outcomes.append(Record(task_id, state))
+        if queue is not None:
+            self._ended_all(edge, queue, expires, ended_ids, left)
+        return outcomes
+
+    def _ended_all(self, edge: Edge, queue: Queue, expires: int, ids: list[bytes], left: list[bytes]) -> None:
+        """Claimed tasks of one queue whose rows are written leave the index of leases for that of retention."""
+        if not ids:
+            return
+        group = self.overlay.open
+        prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
+        entered = [prefix + task_id for task_id in ids]
+        self._count(edge, queue, len(ids))
+        group.delete_keys(LEASE, left)
+        group.put_keys(EXPIRE, entered)
+        self.retention.push_all(entered)
+        self._ended_ids += ids
+        group.finished += ids
 
     def nack(self, now: int, action: Nack) -> Returned | Problem:
         """Give the task back for another attempt after a delay, or to the dead letters when no attempt is left."""
@@ -486,6 +627,18 @@ class Tasks:
         self.registry.write_dirty(group)
         self.mark = Mark(self._ids.last, now, self.registry.next_tenant)
         group.put(META, MARK_KEY, encode_row(self.mark))
+        self._report_timings(now)
+
+    def _report_timings(self, now: int) -> None:
+        if self._waited_ms:
+            self._timings.waited(self._waited_ms)
+            self._waited_ms = []
+        if self._ran_ms:
+            self._timings.ran(self._ran_ms)
+            self._ran_ms = []
+        if self._ended_ids:
+            self._timings.lived([now - id_time_ms(task_id) for task_id in self._ended_ids])
+            self._ended_ids = []
 
     # Reading through the overlay.
 
@@ -507,6 +660,9 @@ class Tasks:
             return entry[0]
         row = self.overlay.get(STATE, task_id)
         return decode_state(row) if row is not None else None
+
+    def _is_of(self, state: State, tenant_name: str) -> bool:
+        return self.registry.by_prefix[state.queue].tenant.name == tenant_name
 
     def _own_state(self, tenant_name: str, task_id: bytes) -> State | None:
         tenant = self.registry.tenants.get(tenant_name)
@@ -546,6 +702,11 @@ class Tasks:
             return state
         edge = TABLE[self._position(action.id, state), event, guard]
         return self._refuse(edge) or state
+
+    def damaged(self, damage: DamagedRow) -> Problem:
+        """What whoever asked about a task whose rows are damaged is told."""
+        self._on_damage(damage)
+        return errors.unavailable("a stored row of this task is damaged", 60)
 
     def _guard(self, state: State, action: OwnerAction, same_json: Callable[[bytes, bytes], bool] | None = None) -> str:
         """The contract's order of judgement for owner actions, after 404."""
@@ -616,13 +777,16 @@ class Tasks:
 
     def _end(self, edge: Edge, now: int, queue: Queue, task_id: bytes, left_at: int, state: State) -> None:
         if state.hooked:
-            task = self.task(task_id)
-            assert task is not None
-            self.outbox.add(now, queue.tenant.prefix, task_id, task.body, state)
-        self._timings.lived(now - id_time_ms(task_id))
+            self._add_to_outbox(now, queue, task_id, state)
         self._hot.drop(task_id)
+        self._ended_ids.append(task_id)
         self._move(edge, queue, task_id, state.priority, left_at, state.expires, state)
         self.overlay.open.finished.append(task_id)
+
+    def _add_to_outbox(self, now: int, queue: Queue, task_id: bytes, state: State) -> None:
+        task = self.task(task_id)
+        assert task is not None
+        self.outbox.add(now, queue.tenant.prefix, task_id, task.body, state)
 
     def _move(
         self,
@@ -640,34 +804,37 @@ class Tasks:
         they are; `state` is None where the row stays as it is or is deleted by the caller.
         """
         group = self.overlay.open
-        counts, timed = queue.counts, self._timed
-        self.edges[edge.number] += 1
-        group.transitions += 1
-        self.registry.dirty[queue] = None
+        self._count(edge, queue, 1)
         leaving, entering = edge.state, edge.next
-        # The keys are those of `ready_key` and `time_key`, put together in place: this is the hottest path there is.
         if leaving == table.READY:
-            counts[leaving] -= 1
-            group.delete(READY, queue.prefix + PRIORITY_BYTES[priority] + task_id)
+            group.delete(READY, ready_key(queue.prefix, priority, task_id))
         elif leaving != table.ABSENT:
-            counts[leaving] -= 1
-            group.delete(timed[leaving][0], queue.tenant.prefix + left_at.to_bytes(8, "big") + task_id)
+            group.delete(self._timed[leaving][0], time_key(queue.prefix, left_at, task_id))
         if state is not None:
             group.put(STATE, task_id, encode_row(state))
         if entering == table.READY:
-            counts[entering] += 1
-            self._enter_ready(group, queue, queue.prefix + PRIORITY_BYTES[priority] + task_id)
+            self._enter_ready(queue, [ready_key(queue.prefix, priority, task_id)])
         elif entering != table.ABSENT:
-            counts[entering] += 1
-            index, deadlines = timed[entering]
-            key = queue.tenant.prefix + entered_at.to_bytes(8, "big") + task_id
-            group.put_new(index, key, b"")
-            deadlines.push(key)
+            index, deadlines = self._timed[entering]
+            keys = [time_key(queue.prefix, entered_at, task_id)]
+            group.put_keys(index, keys)
+            deadlines.push_all(keys)
 
-    def _enter_ready(self, group: Group, queue: Queue, key: bytes) -> None:
-        group.put_new(READY, key, b"")
-        if queue.window.push(key):
-            queue.tenant.head_changed(queue, key)
+    def _count(self, edge: Edge, queue: Queue, tasks: int) -> None:
+        """So many tasks of one queue take an edge."""
+        counts, leaving, entering = queue.counts, edge.state, edge.next
+        self.edges[edge.number] += tasks
+        self.overlay.open.transitions += tasks
+        self.registry.dirty[queue] = None
+        if leaving != table.ABSENT:
+            counts[leaving] -= tasks
+        if entering != table.ABSENT:
+            counts[entering] += tasks
+
+    def _enter_ready(self, queue: Queue, keys: list[bytes]) -> None:
+        self.overlay.open.put_keys(READY, keys)
+        if queue.window.push_all(keys):
+            queue.tenant.head_changed(queue)
         if queue.line or queue.tenant.anyone:
             self.woken[queue] = None
 

@@ -87,11 +87,11 @@ class Tenant:
             line = self._lines[command] = Line()
         return line
 
-    def head_changed(self, queue: Queue, key: bytes) -> None:
-        """`key` is the new head of this queue's window."""
+    def head_changed(self, queue: Queue) -> None:
+        """This queue's window has a new head."""
         heads = self._heads
         if heads is not None:
-            heappush(heads, (key[QUEUE_BYTES:], queue.prefix, queue))
+            heappush(heads, (queue.window.heap[0][QUEUE_BYTES:], queue.prefix, queue))
             if len(heads) > 2 * len(self.queues) + _HEADS_SLACK:
                 self._heads = None
 

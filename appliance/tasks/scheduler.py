@@ -34,14 +34,12 @@ from appliance.tasks.model import (
     Claimed,
     Create,
     CreateBatch,
-    Created,
     Due,
     Finish,
     FinishBatch,
     Heartbeat,
     Nack,
     Operation,
-    Record,
     Requeue,
     Resend,
     ResendAll,
@@ -283,8 +281,7 @@ class Scheduler:
         self._hand_over(now)
         for sink, outcome in group.answers:
             self._answer(sink, outcome)
-        for task_id in group.finished:
-            self.watches.ended(task_id)
+        self.watches.ended(group.finished)
         self._wake()
 
     def failed(self, number: int, now: int, problem: Problem | None = None) -> None:
@@ -425,11 +422,7 @@ class Scheduler:
         try:
             return decide(self, now, operation)
         except DamagedRow as damage:
-            return self._damaged(damage)
-
-    def _damaged(self, damage: DamagedRow) -> Problem:
-        self._on_error(damage)
-        return unavailable("a stored row of this task is damaged", 60)
+            return self.tasks.damaged(damage)
 
     def _release(self, sink: Callable[[Any], None], outcome: Any, *, wrote: bool) -> None:
         group = self.overlay.open if wrote else self.overlay.newest_written()
@@ -448,14 +441,7 @@ class Scheduler:
         return self.tasks.create(now, operation.tenant, operation.task)
 
     def _create_batch(self, now: int, operation: CreateBatch) -> Any:
-        create, tenant = self.tasks.create, operation.tenant
-        outcomes: list[Created | Problem] = []
-        for task in operation.tasks:
-            try:
-                outcomes.append(task if isinstance(task, Problem) else create(now, tenant, task))
-            except DamagedRow as damage:
-                outcomes.append(self._damaged(damage))
-        return outcomes
+        return self.tasks.create_all(now, operation.tenant, operation.tasks)
 
     def _claim(self, now: int, claim: Claim) -> Any:
         if claim.gone:
@@ -485,14 +471,7 @@ class Scheduler:
         return self.tasks.finish(now, operation, self._same_json)
 
     def _finish_batch(self, now: int, operation: FinishBatch) -> Any:
-        finish, same_json = self.tasks.finish, self._same_json
-        outcomes: list[Record | Problem] = []
-        for item in operation.items:
-            try:
-                outcomes.append(item if isinstance(item, Problem) else finish(now, item, same_json))
-            except DamagedRow as damage:
-                outcomes.append(self._damaged(damage))
-        return outcomes
+        return self.tasks.finish_all(now, operation.items, self._same_json)
 
     def _cancel(self, now: int, operation: Cancel) -> Any:
         return self.tasks.cancel(now, operation)

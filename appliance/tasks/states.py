@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from appliance.engine.rows import CLAIMED, COMPLETED, FAILED, PENDING, State
-from appliance.tasks.model import Claim, Finish
+from appliance.tasks.model import Claim, Finish, OwnerAction
 from appliance.tasks.table import Edge
 
 replaced = msgspec.structs.replace
@@ -112,6 +112,17 @@ def requeued(old: State, now: int) -> State:
         keyed=old.keyed,
         lease_number=old.lease_number,
         hooked=old.hooked,
+    )
+
+
+def holds(state: State, action: OwnerAction, now: int) -> bool:
+    """Whether the task is leased to the caller of this action, by the lease that it means where it names one."""
+    return (
+        state.status == CLAIMED
+        and state.lease_until > now
+        and state.subject == action.subject
+        and (action.worker == state.worker or not action.worker or not state.worker)
+        and (action.lease is None or action.lease == state.lease_number)
     )
 
 

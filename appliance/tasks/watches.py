@@ -52,10 +52,12 @@ class Watches:
 
         return stop
 
-    def ended(self, task_id: bytes) -> None:
-        """The end of this task is durable."""
-        for number in list(self._by_id.get(task_id, ())):
-            self._tell(task_id, number)
+    def ended(self, task_ids: list[bytes]) -> None:
+        """The ends of these tasks are durable."""
+        if self._by_id:
+            for task_id in task_ids:
+                for number in list(self._by_id.get(task_id, ())):
+                    self._tell(task_id, number)
 
     def next_deadline(self) -> int | None:
         """When the next watch runs out (ms)."""

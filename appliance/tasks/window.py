@@ -6,6 +6,7 @@ removed lazily: whoever pops one checks that it still means something. Used for 
 delays and retention per tenant.
 """
 
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Final
 
@@ -31,16 +32,21 @@ class Window:
 
     def push(self, key: bytes) -> bool:
         """Note a new key of the range. Returns True when it is the new head."""
-        heap = self.heap
-        if self.horizon is not None and key > self.horizon:
-            return False
-        heappush(heap, key)
-        if len(heap) > self.limit:
-            # Cut to three quarters, so that the next cut is a quarter of the window away.
-            heap.sort()
-            del heap[self.limit * 3 // 4 :]
-            self.horizon = heap[-1]
-        return heap[0] is key
+        return self.push_all((key,))
+
+    def push_all(self, keys: Sequence[bytes]) -> bool:
+        """Note new keys of the range. Returns True when one of them is the new head."""
+        heap, horizon = self.heap, self.horizon
+        before = heap[0] if heap else None
+        for key in keys:
+            if horizon is None or key <= horizon:
+                heappush(heap, key)
+                if len(heap) > self.limit:
+                    # Cut to three quarters, so that the next cut is a quarter of the window away.
+                    heap.sort()
+                    del heap[self.limit * 3 // 4 :]
+                    self.horizon = horizon = heap[-1]
+        return bool(heap) and heap[0] is not before
 
     def head(self, reader: Reader) -> bytes | None:
         """The smallest key, or None where the range is empty; reads the store where the heap is used up."""

@@ -5,7 +5,7 @@ time of a run; what it breaks is its name.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
@@ -94,11 +94,11 @@ def _retention_forgotten() -> list[Any]:
 
 def _deletes_after_puts() -> list[Any]:
     """A row that is deleted and put again in one group is lost."""
-    real = Group.delete
+    real = Group.delete_keys
 
-    def delete(self: Group, table_number: int, key: bytes) -> None:
-        real(self, table_number, key)
-        deleted.setdefault(id(self), set()).add((table_number, key))
+    def delete_keys(self: Group, table_number: int, keys: list[bytes]) -> None:
+        real(self, table_number, keys)
+        deleted.setdefault(id(self), set()).update((table_number, key) for key in keys)
 
     def close(self: Group) -> list[TableWrites]:
         gone = deleted.pop(id(self), set())
@@ -109,7 +109,7 @@ def _deletes_after_puts() -> list[Any]:
             fresh = self.fresh[number]
             dead += [key for key in lost if key not in fresh]
             puts = [
-                (key, seal(number, key, content))
+                (key, content or seal(number, key, b""))
                 for key, content in contents.items()
                 if content is not None and key not in lost
             ]
@@ -118,18 +118,19 @@ def _deletes_after_puts() -> list[Any]:
         return closed
 
     deleted: dict[int, set[tuple[int, bytes]]] = {}
-    return [patch.object(Group, "delete", delete), patch.object(Group, "close", close)]
+    return [patch.object(Group, "delete_keys", delete_keys), patch.object(Group, "close", close)]
 
 
 def _always_fresh() -> list[Any]:
     """Put and delete vanish together also where an older row lies below."""
 
-    def put_new(self: Group, table_number: int, key: bytes, content: bytes) -> None:
-        self.fresh[table_number].add(key)
-        self.tables[table_number][key] = content
-        self.bytes_count += len(content)
+    real = Group.put_keys
 
-    return [patch.object(Group, "put_new", put_new)]
+    def put_keys(self: Group, table_number: int, keys: list[bytes]) -> None:
+        real(self, table_number, keys)
+        self.fresh[table_number].update(keys)
+
+    return [patch.object(Group, "put_keys", put_keys)]
 
 
 def _refill_ignores_the_overlay() -> list[Any]:
@@ -142,15 +143,15 @@ def _refill_ignores_the_overlay() -> list[Any]:
 
 
 def _horizon_not_lowered() -> list[Any]:
-    real = Window.push
+    real = Window.push_all
 
-    def push(self: Window, key: bytes) -> bool:
+    def push_all(self: Window, keys: Sequence[bytes]) -> bool:
         before = self.horizon
-        first = real(self, key)
+        first = real(self, keys)
         self.horizon = before
         return first
 
-    return [patch.object(Window, "push", push)]
+    return [patch.object(Window, "push_all", push_all)]
 
 
 def _horizon_lost_by_a_refill() -> list[Any]:

@@ -14,8 +14,8 @@ def test_the_end_of_a_task_is_told_to_all_who_watch_it() -> None:
     _watch(watches, ID, 10, told, "one")
     _watch(watches, ID, 20, told, "two")
     _watch(watches, OTHER, 20, told, "other")
-    watches.ended(ID)
-    watches.ended(ID)
+    watches.ended([ID])
+    watches.ended([ID])
     assert told == ["one", "two"]
     assert (len(watches), watches.watching("acme")) == (1, 1)
 
@@ -30,7 +30,7 @@ def test_a_watch_is_told_when_its_time_is_over() -> None:
     watches.run_out(15)
     assert told == ["early"]
     assert watches.next_deadline() == 20
-    watches.ended(ID)
+    watches.ended([ID])
     assert told == ["early", "late"]
     assert watches.next_deadline() is None
 
@@ -40,7 +40,7 @@ def test_a_watch_that_was_stopped_is_not_told() -> None:
     stop = watches.add(ID, Watch("acme", lambda: told.append("no")), 10)
     stop()
     stop()
-    watches.ended(ID)
+    watches.ended([ID])
     watches.run_out(100)
     assert told == []
     assert (len(watches), watches.watching("acme"), watches.next_deadline()) == (0, 0, None)
@@ -62,5 +62,5 @@ def test_a_watch_may_be_added_while_another_is_told() -> None:
     watches.add(ID, Watch("acme", tell), 10)
     watches.run_out(10)
     assert len(watches) == 1
-    watches.ended(ID)
+    watches.ended([ID])
     assert told == ["again"]

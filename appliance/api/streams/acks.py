@@ -33,7 +33,7 @@ def _acks(meant: Meant, outcomes: Sequence[Record | Problem]) -> list[bytes]:
     return [
         ResultAck(task_id=text[:ECHO_CHARS_MAX], error_message=error_text(finished)).SerializeToString()
         if isinstance(finished, Problem)
-        else encode.result_ack(text[:ECHO_CHARS_MAX])
+        else encode.result_ack(text[:ECHO_CHARS_MAX].encode())
         for (text, _), finished in zip(meant, outcomes, strict=True)
     ]
 

@@ -13,8 +13,12 @@ _ONE_BYTE: Final = tuple(bytes([value]) for value in range(128))
 
 def varint(value: int) -> bytes:
     """A number that is not negative, seven bits to a byte, the lowest first."""
-    if value < 128:
+    if value < 1 << 7:
         return _ONE_BYTE[value]
+    if value < 1 << 14:
+        return bytes((value & 127 | 128, value >> 7))
+    if value < 1 << 21:
+        return bytes((value & 127 | 128, value >> 7 & 127 | 128, value >> 14))
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)
@@ -55,18 +59,24 @@ def joined(number: int, messages: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
+_ID_BYTES: Final = 36
 _CREATED: Final = b"\x10\x01\x1a\x24"
 """`ok`, and the tag and size of a `task_id`."""
+_RECORDED_ID: Final = b"\x0a\x24"
+"""Tag and size of a `task_id`."""
+_RECORDED: Final = b"\x10\x01"
+"""`ok`."""
 
 
-def create_ack(seq: int, id_text: str) -> bytes:
-    """A producerpb.CreateAck of a create that went well; `id_text` has 36 characters."""
+def create_ack(seq: int, id_ascii: bytes) -> bytes:
+    """A producerpb.CreateAck of a create that went well; `id_ascii` has 36 bytes."""
     if seq:
-        return b"\x08" + varint(seq) + _CREATED + id_text.encode()
-    return _CREATED + id_text.encode()
+        return b"\x08" + varint(seq) + _CREATED + id_ascii
+    return _CREATED + id_ascii
 
 
-def result_ack(id_text: str) -> bytes:
+def result_ack(id_ascii: bytes) -> bytes:
     """A workerpb.ResultAck of a result that was recorded."""
-    encoded = id_text.encode()
-    return b"\x0a" + varint(len(encoded)) + encoded + b"\x10\x01" if encoded else b"\x10\x01"
+    if len(id_ascii) == _ID_BYTES:
+        return _RECORDED_ID + id_ascii + _RECORDED
+    return b"\x0a" + varint(len(id_ascii)) + id_ascii + _RECORDED if id_ascii else _RECORDED

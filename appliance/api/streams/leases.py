@@ -27,11 +27,11 @@ class Leases:
         self._settled: dict[str, Lease] = {}
         self._older: dict[str, Lease] = {}
 
-    def received(self, text: str, lease: Lease) -> None:
-        """A task was sent to the worker."""
+    def received(self, delivered: Delivered) -> None:
+        """Tasks were sent to the worker."""
         held = self.held
-        held[text] = lease
-        if len(held) > HELD_MAX:
+        held.update(delivered)
+        while len(held) > HELD_MAX:
             self.settled(next(iter(held)))
 
     def find(self, text: str) -> Lease | None:

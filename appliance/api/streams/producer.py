@@ -23,7 +23,7 @@ from appliance.api.streams.wire.producer_pb2 import (
 from appliance.auth.caller import PRODUCER
 from appliance.errors import Problem
 from appliance.mux.grpc_call import Call
-from appliance.tasks.ids import id_text
+from appliance.tasks.ids import id_ascii
 from appliance.tasks.model import CreateBatch, Created, NewTask
 
 _decode: Final = ProducerEvent.FromString
@@ -123,6 +123,6 @@ def _acks(seqs: Iterable[int], outcomes: Iterable[Created | Problem]) -> list[by
     return [
         CreateAck(seq=seq, error_message=error_text(created)).SerializeToString()
         if isinstance(created, Problem)
-        else encode.create_ack(seq, id_text(created.task.id))
+        else encode.create_ack(seq, id_ascii(created.task.id))
         for seq, created in zip(seqs, outcomes, strict=True)
     ]

@@ -6,7 +6,7 @@ from typing import Final
 from appliance.api.streams.encode import field, joined, number_field, text_field, timestamp_field, varint
 from appliance.api.streams.leases import Delivered
 from appliance.api.times import time_text
-from appliance.tasks.ids import id_text
+from appliance.tasks.ids import id_ascii
 from appliance.tasks.model import Task
 
 _TASK: Final = 2
@@ -18,11 +18,6 @@ _COMMANDS_MAX: Final = 1_024
 
 _ID: Final = b"\x0a\x24"
 """Tag and size of an `id`."""
-
-_SMALL: Final = 128
-_MAX_ATTEMPTS: Final = tuple(number_field(6, number) for number in range(_SMALL))
-_ATTEMPTS: Final = tuple(number_field(10, number) for number in range(_SMALL))
-"""Two fields that nearly always hold one of a few numbers."""
 
 _PAYLOAD: Final = b"\x1a"
 _LEASE_ID: Final = b"\x82\x01"
@@ -59,17 +54,26 @@ class Deliveries:
         leased = self._worker + text_field(9, time_text(first.lease_until))
         updated = timestamp_field(13, first.updated)
         commands = self._commands
-        created_ms, times = -1, b""
+        like: tuple[int, int, int, int, str, str, str] | None = None
+        rest = b""
         encoded = []
         for task in tasks:
-            body, state = task.body, task.state
-            text = id_text(task.id)
-            number, attempts, most = state.lease_number, state.attempts, state.max_attempts
-            delivered.append((text, (task.id, number)))
-            if body.created != created_ms:
-                created_ms = body.created
-                times = self._tenant + timestamp_field(12, created_ms) + updated
-            raw_id = text.encode()
+            task_id, body, state = task.id, task.body, task.state
+            raw_id, payload = id_ascii(task_id), body.payload
+            number = state.lease_number
+            delivered.append((raw_id.decode(), (task_id, number)))
+            these = (
+                body.created,
+                state.priority,
+                state.max_attempts,
+                state.attempts,
+                body.webhook,
+                body.trace_parent,
+                body.trace_state,
+            )
+            if these != like:
+                like = these
+                rest = self._rest(task, leased, updated)
             lease_id = b"%b:%d" % (raw_id, number)
             encoded.append(
                 b"".join(
@@ -78,23 +82,34 @@ class Deliveries:
                         raw_id,
                         commands.get(body.command) or self._command(body.command),
                         _PAYLOAD,
-                        varint(len(body.payload)),
-                        body.payload,
-                        number_field(4, state.priority) if state.priority else b"",
-                        text_field(5, body.webhook) if body.webhook else b"",
-                        _MAX_ATTEMPTS[most] if most < _SMALL else number_field(6, most),
-                        leased,
-                        _ATTEMPTS[attempts] if attempts < _SMALL else number_field(10, attempts),
-                        times,
-                        text_field(14, body.trace_parent) if body.trace_parent else b"",
-                        text_field(15, body.trace_state) if body.trace_state else b"",
-                        _LEASE_ID,
+                        varint(len(payload)),
+                        payload,
+                        rest,
                         varint(len(lease_id)),
                         lease_id,
                     )
                 )
             )
         return encoded
+
+    def _rest(self, task: Task, leased: bytes, updated: bytes) -> bytes:
+        """What follows the payload, up to the size of the lease's id: the same for most tasks of an answer."""
+        body, state = task.body, task.state
+        return b"".join(
+            (
+                number_field(4, state.priority),
+                text_field(5, body.webhook),
+                number_field(6, state.max_attempts),
+                leased,
+                number_field(10, state.attempts),
+                self._tenant,
+                timestamp_field(12, body.created),
+                updated,
+                text_field(14, body.trace_parent),
+                text_field(15, body.trace_state),
+                _LEASE_ID,
+            )
+        )
 
     def _command(self, command: str) -> bytes:
         if len(self._commands) >= _COMMANDS_MAX:

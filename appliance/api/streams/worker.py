@@ -298,9 +298,7 @@ class WorkerStream(Stream):
             messages = self._deliveries.one_by_one(tasks, delivered)
         else:
             messages = self._deliveries.batches(tasks, kind.count, delivered)
-        received = self._leases.received
-        for text, lease in delivered:
-            received(text, lease)
+        self._leases.received(delivered)
         first = self.sent
         self._send(messages)
         if call.unsent:

@@ -6,18 +6,18 @@ from appliance.api.streams.settings import HELD_MAX, SETTLED_KEPT
 
 def test_the_last_lease_is_found_whether_held_or_settled() -> None:
     leases = Leases()
-    leases.received("a", (b"a", 1))
+    leases.received([("a", (b"a", 1))])
     leases.settled("a", 1)
     assert leases.find("a") == (b"a", 1)
     assert not leases.held
-    leases.received("a", (b"a", 2))
+    leases.received([("a", (b"a", 2))])
     assert leases.find("a") == (b"a", 2)
     assert leases.find("b") is None
 
 
 def test_an_older_lease_that_is_settled_leaves_the_newer_one_held() -> None:
     leases = Leases()
-    leases.received("a", (b"a", 2))
+    leases.received([("a", (b"a", 2))])
     leases.settled("a", 1)
     assert leases.held == {"a": (b"a", 2)}
     leases.settled("b", 1)
@@ -28,7 +28,7 @@ def test_an_older_lease_that_is_settled_leaves_the_newer_one_held() -> None:
 def test_settled_leases_are_kept_for_a_while_and_then_forgotten() -> None:
     leases = Leases()
     for number in range(5 * SETTLED_KEPT):
-        leases.received(str(number), (b"", number))
+        leases.received([(str(number), (b"", number))])
         leases.settled(str(number), number)
         assert leases.find(str(max(0, number - SETTLED_KEPT + 1))) is not None
     known = [number for number in range(5 * SETTLED_KEPT) if leases.find(str(number))]
@@ -38,7 +38,7 @@ def test_settled_leases_are_kept_for_a_while_and_then_forgotten() -> None:
 def test_past_the_bound_the_oldest_is_held_no_longer() -> None:
     leases = Leases()
     for number in range(HELD_MAX + 10):
-        leases.received(str(number), (b"", number))
+        leases.received([(str(number), (b"", number))])
     assert len(leases.held) == HELD_MAX
     assert next(iter(leases.held)) == "10"
     assert leases.find("9") == (b"", 9)
