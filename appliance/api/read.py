@@ -11,8 +11,9 @@ from appliance.api.context import Context, answering, damaged
 from appliance.api.parse import wait_ms_in_query
 from appliance.api.render import encode, problem, result, task
 from appliance.auth.caller import Caller
+from appliance.engine.faults import StoreError
 from appliance.engine.rows import COMPLETED, DamagedRow
-from appliance.errors import NOT_FOUND, RATE_LIMITED, Problem, invalid
+from appliance.errors import NOT_FOUND, RATE_LIMITED, Problem, invalid, unavailable
 from appliance.mux.exchange import Request, Response
 from appliance.tasks.model import Task
 from appliance.tasks.watches import Watch
@@ -37,6 +38,8 @@ class Reading:
             return task(self._find(caller.tenant, task_id), caller.tenant)
         except DamagedRow as damage:
             return damaged(request, damage)
+        except StoreError as failure:
+            raise _unreadable() from failure
 
     def result(self, request: Request, caller: Caller, task_id: bytes) -> Response | None:
         """`GET /tasks/<id>/result`. With `waitSeconds` it is answered the moment that the result is durable."""
@@ -46,6 +49,8 @@ class Reading:
             found = self._find(tenant, task_id)
         except DamagedRow as damage:
             return damaged(request, damage)
+        except StoreError as failure:
+            raise _unreadable() from failure
         if found.state.status >= COMPLETED or not wait_ms:
             return result(found, tenant)
         self._wait(request, tenant, task_id, wait_ms)
@@ -79,6 +84,11 @@ class Reading:
             return result(self._find(tenant, task_id), tenant)
         except Problem as refusal:
             return problem(refusal)
+
+
+def _unreadable() -> Problem:
+    """For a store that cannot be read: the node ends for it, and this is the last that the client hears."""
+    return unavailable("the store cannot be read")
 
 
 def _query_values(query: str, name: str) -> list[str]:

@@ -5,7 +5,8 @@ own, never on the loop; the store must stay open until it returns.
 
 LMDB streams one snapshot into a pipe, without the interpreter's lock, and this thread moves it to the disk. The pipe
 is what makes a deadline possible: when its reading end closes, LMDB stops and lets go of the snapshot, which would
-otherwise keep every page freed meanwhile and let the file grow.
+otherwise keep every page freed meanwhile and let the file grow. A timer closes it, since this thread may be stuck in a
+write to a disk that does not answer.
 """
 
 import contextlib
@@ -83,7 +84,7 @@ def _stream(
     progress: Callable[[int, int], None],
     compact: bool,
 ) -> int:
-    source = _Source(environment, compact)
+    source = _Source(environment, compact, deadline)
     try:
         with open(path, "xb", buffering=0, opener=_private) as file:
             size = _move(source.reading_end, file.fileno(), deadline, progress, source.bytes_expected)
@@ -98,7 +99,7 @@ def _stream(
 class _Source:
     """A thread in which LMDB writes one snapshot into a pipe."""
 
-    def __init__(self, environment: lmdb.Environment, compact: bool) -> None:
+    def __init__(self, environment: lmdb.Environment, compact: bool, deadline: float) -> None:
         self.error: lmdb.Error | None = None
         info = environment.info()
         self.bytes_expected = (info["last_pgno"] + 1) * environment.stat()["psize"]
@@ -108,6 +109,14 @@ class _Source:
             fcntl.fcntl(self.reading_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._thread = threading.Thread(target=self._write, args=(environment, compact), name="copy", daemon=True)
         self._thread.start()
+        self._timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cut(self) -> None:
+        """Put an empty file in the place of the pipe: its reader finds the end, and LMDB that nobody reads."""
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), self.reading_end, inheritable=False)
 
     def _write(self, environment: lmdb.Environment, compact: bool) -> None:
         try:
@@ -119,6 +128,8 @@ class _Source:
 
     def close(self) -> None:
         """Stop the thread, at the latest with its next write, and so end the snapshot."""
+        self._timer.cancel()
+        self._timer.join()
         os.close(self.reading_end)
         self._thread.join()
 
@@ -132,7 +143,7 @@ def _move(pipe: int, file: int, deadline: float, progress: Callable[[int, int], 
         if left_seconds <= 0 or not arrival.poll(left_seconds * _MS_PER_SECOND):
             raise DeadlineExceeded(f"the copy was given up at its deadline, after {done} of {bytes_expected} bytes")
         chunk = os.read(pipe, _PIPE_BYTES)
-        if not chunk:
+        if not chunk and time.monotonic() < deadline:
             return done
         done += len(chunk)
         while chunk:

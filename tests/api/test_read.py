@@ -157,6 +157,16 @@ def test_a_damaged_row_is_reported_and_never_served(path: str, caplog: pytest.Lo
     assert task["id"].replace("-", "") in caplog.text
 
 
+@pytest.mark.parametrize("path", ["", "/result"])
+def test_a_store_that_cannot_be_read_is_503(path: str) -> None:
+    node = Node()
+    task = node.create()
+    node.store.fail_with = failure = DiskNotTrusted("cannot read table state")
+    answer = node.begin("GET", f"{TASKS}/{task['id']}{path}", token="producer").answer_once
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert node.errors == [failure], "what ends the node"
+
+
 def test_a_damaged_row_at_the_end_of_a_wait_is_answered_too() -> None:
     node = Node()
     task = node.create()

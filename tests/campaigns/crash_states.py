@@ -245,10 +245,10 @@ class Timeline:
 
     def _flushed(self, index: int, record: Record) -> None:
         node, covered = self._begun.pop((record.process, record.serial))
-        if record.flag:
-            return
-        for change in covered:
-            self._durable_at[change] = min(self._durable_at[change], index)
+        if not record.flag:
+            for change in covered:
+                self._durable_at[change] = min(self._durable_at[change], index)
+        # After a flush that failed, a system may take these pages for clean: no later flush covers them.
         done = set(covered)
         self._unflushed[node] = [each for each in self._unflushed.get(node, ()) if each not in done]
 

@@ -192,7 +192,7 @@ class Load:
             async with grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS) as channel:
                 try:
                     await client(rng, channel)
-                except (grpc.aio.AioRpcError, TimeoutError, EOFError):
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError, EOFError):
                     self.counts["streams lost"] += 1
             await self._breathe(RETRY_SECONDS)
 

@@ -54,6 +54,11 @@ def test_a_flush_counts_from_its_end_and_a_failed_one_not_at_all() -> None:
     assert len(states([*head, begin, failed])) == 2
 
 
+def test_what_a_failed_flush_left_is_not_covered_by_a_later_one() -> None:
+    head = [opened(), *flush(1, path=b""), written(b"new")]
+    assert len(states([*head, *flush(2, failed=True), *flush(3)])) == 2
+
+
 def test_a_write_during_a_flush_is_not_covered_by_it() -> None:
     begin, end = flush(2)
     assert len(states([opened(), *flush(1, path=b""), begin, written(b"new"), end])) == 2

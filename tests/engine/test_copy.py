@@ -125,6 +125,24 @@ def test_a_copy_beyond_its_deadline_leaves_nothing_and_no_reader(store: Store, t
     assert not [thread for thread in threading.enumerate() if thread.name == "copy"]
 
 
+def test_a_copy_stuck_in_a_write_lets_go_of_its_snapshot_at_the_deadline(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.engine.copy._PIPE_BYTES", 4096)
+    readers: list[int] = []
+
+    def stick(_done: int, _expected: int) -> None:
+        limit = time.monotonic() + 20
+        while store.stats().readers and time.monotonic() < limit:
+            time.sleep(0.01)
+        readers.append(store.stats().readers)
+
+    with pytest.raises(DeadlineExceeded):
+        copy(store.environment, tmp_path / "target", 0.2, stick)
+    assert readers == [0]
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 @pytest.mark.parametrize(("code", "meaning"), [(errno.ENOSPC, NoSpace), (errno.EIO, DiskNotTrusted)])
 def test_a_target_that_cannot_be_written_leaves_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, meaning: type[Exception]
