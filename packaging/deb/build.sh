@@ -65,10 +65,16 @@ clean_environment() {
     ln -s ../lib/codeq/bin/codeq "$tree/usr/bin/codeq"
 }
 
+# run ARGUMENTS: the command of the package, before it is installed.
+run() {
+    PYTHONPATH=$tree/usr/lib/codeq/lib/$python/site-packages "/usr/bin/$python" -B -m appliance.cli.main "$@"
+}
+
 make_files() {
     local share=$tree/usr/share doc=$tree/usr/share/doc/codeq
     local packages=$tree/usr/lib/codeq/lib/$python/site-packages
     install -d "$doc" "$share/codeq/proto" "$share/man/man1" "$share/man/man5" "$share/lintian/overrides"
+    install -d "$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
     install -d "$tree/etc/codeq" "$tree/usr/lib/systemd/system" "$tree/usr/lib/sysusers.d"
     sed -E -f "$here/conffile.sed" "$source/docs/codeq.example.yml" >"$tree/etc/codeq/codeq.yml"
     install -m 644 "$source"/systemd/*.{service,socket,timer} "$tree/usr/lib/systemd/system/"
@@ -82,9 +88,13 @@ make_files() {
     "/usr/bin/$python" "$here/bundled.py" "$packages" "${packages#"$tree"}" >>"$doc/copyright"
     gzip -9n <"$source/CHANGELOG.md" >"$doc/changelog.gz"
     changelog | gzip -9n >"$doc/changelog.Debian.gz"
-    PYTHONPATH=$packages "$here/man.sh" commands "$version" "$date" "$python" | gzip -9n >"$share/man/man1/codeq.1.gz"
+    run man "$share/man/man1" >/dev/null
+    "$here/settings_page.sh" "$version" "$source/docs/codeq.example.yml" >"$share/man/man5/codeq.yml.5"
+    gzip -9n "$share"/man/man?/*
+    run completion bash >"$share/bash-completion/completions/codeq"
+    run completion zsh >"$share/zsh/vendor-completions/_codeq"
+    run completion fish >"$share/fish/vendor_completions.d/codeq.fish"
     install -m 644 "$here/lintian-overrides" "$share/lintian/overrides/codeq"
-    "$here/man.sh" settings "$version" "$date" "$source/docs/codeq.example.yml" | gzip -9n >"$share/man/man5/codeq.yml.5.gz"
 }
 
 changelog() {
@@ -129,7 +139,6 @@ done
 python=$(/usr/bin/python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$source" log -1 --format=%ct)}
 export PYTHONHASHSEED=0 LC_ALL=C.UTF-8
-date=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y-%m-%d)
 umask 022
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -72,9 +72,10 @@ dpkg --verify codeq || fail "files differ from what the package says"
 same "$(dpkg-query -W -f='${Status}' codeq)" "install ok installed"
 codeq version >/dev/null || fail "codeq version"
 codeq config check --config /etc/codeq/codeq.yml >/dev/null || fail "the configuration that is installed"
-for page in codeq codeq.yml; do
+for page in codeq codeq-token codeq.yml; do
     man --warnings "$page" 2>&1 >/dev/null | grep . && fail "man $page"
 done
+bash -c '. /usr/share/bash-completion/completions/codeq; complete -p codeq' >/dev/null || fail "completion in bash"
 systemd-analyze verify --man=no codeq.service codeq.socket codeq-backup.timer || fail "the units"
 [[ -L /etc/systemd/system/multi-user.target.wants/codeq.service ]] || fail "the service is not enabled"
 [[ ! -e /etc/systemd/system/sockets.target.wants/codeq.socket ]] || fail "the socket is enabled"
