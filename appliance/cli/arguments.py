@@ -119,6 +119,17 @@ def add_restore(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=call("appliance.cli.backup", "run_restore"))
 
 
+def add_doctor(parser: argparse.ArgumentParser) -> None:
+    """`codeq doctor`."""
+    parser.description = (
+        "Look at the machine, the disk and the configuration of a node, running or not, and say what to do about what "
+        "is wrong. Run it as the node's user or as root."
+    )
+    _add_store(parser)
+    add_json(parser)
+    parser.set_defaults(command=call("appliance.cli.doctor"))
+
+
 def add_completion(parser: argparse.ArgumentParser) -> None:
     """`codeq completion`."""
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="for which shell")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from appliance.cli import status
+from appliance.cli.installed import service_environ
 from appliance.cli.progress import Progress, size
 from appliance.config import ConfigError, load
 from appliance.engine import backup
@@ -60,7 +61,7 @@ def _directory(arguments: argparse.Namespace) -> Path | None:
     if arguments.directory is not None:
         return Path(arguments.directory)
     try:
-        return Path(load(arguments.config, os.environ).store.directory)
+        return Path(load(arguments.config, service_environ(os.environ)).store.directory)
     except ConfigError as error:
         print(f"codeq: {error}; --directory names a data directory without a configuration", file=sys.stderr)
         return None

@@ -21,13 +21,18 @@ def check(path: str) -> int:
     settings = loaded(path)
     if settings is None:
         return status.CONFIGURATION
-    problems = [*_certificate_problems(settings), *_key_problems(settings), *_webhook_problems(settings)]
-    for problem in problems:
+    found = problems(settings)
+    for problem in found:
         print(f"codeq: {path}: {problem}", file=sys.stderr)
-    if problems:
+    if found:
         return status.CONFIGURATION
     print(f"{path} is fine")
     return status.OK
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is wrong with what valid settings name: certificates, keys, secrets."""
+    return [*_certificate_problems(settings), *_key_problems(settings), *_webhook_problems(settings)]
 
 
 def _certificate_problems(settings: Settings) -> list[str]:

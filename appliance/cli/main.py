@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "check": Entry("verify a whole store", here.add_check),
     "backup": Entry("copy the store of a running node, and check the copy", here.add_backup),
     "restore": Entry("put a backup in place", here.add_restore),
+    "doctor": Entry("look for what will make a node slow, unsafe or stop", here.add_doctor),
     "task": Entry("create, read, cancel, list, watch and finish tasks", remote.add_task),
     "claim": Entry("claim a task", remote.add_claim),
     "queue": Entry("list, pause, resume and set queues", remote.add_queue),

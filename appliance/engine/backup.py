@@ -8,7 +8,6 @@ process, through LMDB's own table of readers.
 """
 
 import datetime
-import fcntl
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from appliance.engine.disk import (
     LOCK_NAME,
     DirectoryLock,
     free_bytes,
+    in_use,
     make_directory,
     refuse_remote,
     sync_names,
@@ -117,7 +117,7 @@ def restore(source: Path, directory: Path, progresses: Progresses, *, accept_dam
     origin = source / datafile.DATA_NAME
     if not origin.is_file():
         raise StoreRefused(f"there is no backup in {source}: it has no {datafile.DATA_NAME}")
-    if _in_use(source):
+    if in_use(source):
         raise StoreLocked(f"{source} is the directory of a running node: make a backup of it first")
     datafile.inspect(origin)
     make_directory(directory)
@@ -209,21 +209,6 @@ def _require_room(path: Path, wanted_bytes: int) -> None:
     free = free_bytes(existing)
     if free < wanted_bytes:
         raise NoSpace(f"the copy needs {wanted_bytes} bytes and {existing} has {free} left")
-
-
-def _in_use(directory: Path) -> bool:
-    """Whether a process has a store's directory; asks without writing, as a backup may lie on a read-only disk."""
-    try:
-        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _give(path: Path, owner: os.stat_result) -> None:

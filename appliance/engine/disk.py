@@ -116,6 +116,31 @@ def sync_names(directory: Path) -> None:
             sync(above)
 
 
+def in_use(directory: Path) -> bool:
+    """Whether a process has a store's directory; asks without writing, as it may be a backup on a read-only disk."""
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder(directory: Path) -> int:
+    """The process that has a store's directory, as far as it could say so; 0 where none has it or that is not known."""
+    if not in_use(directory):
+        return 0
+    try:
+        return int((directory / LOCK_NAME).read_bytes()[:_PID_BYTES_MAX])
+    except (OSError, ValueError):
+        return 0
+
+
 class DirectoryLock:
     """One process per data directory, held from construction to `release`. The kernel drops it when the process dies.
 
