@@ -41,6 +41,7 @@ from appliance.metrics import Metrics, Sources, WebhookFigures
 from appliance.mux.limits import Limits
 from appliance.mux.listener import Listener, bind
 from appliance.mux.tls import Tls, TlsError, load_tls
+from appliance.scrape import Scrape
 from appliance.service.activation import ActivationError, Passed
 from appliance.service.beat import Beat
 from appliance.service.manager import Manager
@@ -101,6 +102,7 @@ class Node:
         self._exit_status = status.OK
         self._collected_at = loop.time()
         self.metrics = Metrics()
+        self._scrape = Scrape(self._render_metrics, time.perf_counter)
         self.driver = Driver(
             loop,
             store,
@@ -120,7 +122,7 @@ class Node:
             _api_settings(settings),
             clock=self.driver.now_ms,
             epoch_seconds=time.time,
-            metrics_text=self._metrics_text,
+            metrics_text=lambda: (self._scrape.text(),),
             ready=lambda: self._ready,
         )
         self._tls = tls
@@ -264,10 +266,10 @@ class Node:
             now = self._loop.time()
         self._loop.call_at(now + HOUSEKEEPING_SECONDS, self._keep_house, now + HOUSEKEEPING_SECONDS)
 
-    def _metrics_text(self) -> Iterable[bytes]:
+    def _render_metrics(self) -> bytes:
         edges = dict(zip((edge[1:4] for edge in table.EDGES), self.driver.scheduler.edge_counts(), strict=True))
         self.metrics.count_edges(edges)
-        return (self.metrics.render(),)
+        return self.metrics.render()
 
     def _sources(self) -> Sources:
         scheduler, store, keys = self.driver.scheduler, self._store, self._keys

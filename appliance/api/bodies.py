@@ -17,6 +17,9 @@ from appliance.errors import UNSUPPORTED_MEDIA_TYPE, Problem, invalid
 DEPTH_MAX: Final = 64
 """Arrays and objects within each other, over the whole body: what reads the JSON elsewhere may recurse."""
 
+BATCH_ITEMS_MAX: Final = 1_000
+"""Items in a batch."""
+
 T = TypeVar("T")
 _Json = msgspec.Raw
 
@@ -97,16 +100,8 @@ class _CreateList(msgspec.Struct, gc=False):
     tasks: list[CreateBody]
 
 
-class _CreateRawList(msgspec.Struct, gc=False):
-    tasks: list[_Json]
-
-
 class _ResultList(msgspec.Struct, gc=False):
     results: list[ResultItem]
-
-
-class _ResultRawList(msgspec.Struct, gc=False):
-    results: list[_Json]
 
 
 _FREE_TYPES: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b""})
@@ -211,15 +206,31 @@ class BadItem(msgspec.Struct, gc=False):
 Items = list[T | BadItem]
 
 
-def _batch_reader(
-    item: type[T], bare: Any, wrapped: Any, raw_wrapped: Any, name: str
-) -> Callable[[bytes], tuple[Items[T], bool]]:
+_RawItems: Final = msgspec.defstruct(
+    "_RawItems",
+    [(f"item{number}", _Json, _Json()) for number in range(BATCH_ITEMS_MAX)],
+    array_like=True,
+    forbid_unknown_fields=True,
+    gc=False,
+)
+"""A list of items as they came, with an end: reading stops at the first one too many. A body may hold millions."""
+
+_BRACES_FREE: Final = 2 * BATCH_ITEMS_MAX
+"""Up to here a body is read without being counted first: each item and its payload have a brace."""
+
+
+def _batch_reader(item: type[T], bare: Any, wrapped: Any, name: str) -> Callable[[bytes], tuple[Items[T], bool]]:
     """A reader for a list that comes bare or as member `name` of an object; a bad item is a BadItem.
 
     The whole list is read at once, which is how nearly all of them come; item by item only where that fails.
     """
-    decode_bare, decode_raw = _decoder(bare), _decoder(list[_Json])
+    raw_wrapped = msgspec.defstruct("_Wrapped", [(name, _RawItems)], gc=False)
+    decode_bare, decode_raw = _decoder(bare), _decoder(_RawItems)
     decode_wrapped, decode_raw_wrapped, decode_item = _decoder(wrapped), _decoder(raw_wrapped), _decoder(item)
+
+    def raw_items(body: bytes, is_bare: bool) -> list[_Json]:
+        items = decode_raw(body) if is_bare else getattr(decode_raw_wrapped(body), name)
+        return [raw for raw in msgspec.structs.astuple(items) if raw]
 
     def one(raw: bytes) -> T | BadItem:
         try:
@@ -229,18 +240,19 @@ def _batch_reader(
 
     def decode(body: bytes) -> tuple[Items[T], bool]:
         is_bare = body.lstrip(b" \t\r\n")[:1] == b"["
+        if body.count(b"{") > _BRACES_FREE:
+            raw_items(body, is_bare)
         try:
             found: Any = decode_bare(body) if is_bare else getattr(decode_wrapped(body), name)
         except msgspec.ValidationError:
-            raws: Any = decode_raw(body) if is_bare else getattr(decode_raw_wrapped(body), name)
-            found = [one(bytes(raw)) for raw in raws]
+            found = [one(bytes(raw)) for raw in raw_items(body, is_bare)]
         return found, is_bare
 
     return reader(decode)
 
 
-read_create_batch: Final = _batch_reader(CreateBody, list[CreateBody], _CreateList, _CreateRawList, "tasks")
-read_result_batch: Final = _batch_reader(ResultItem, list[ResultItem], _ResultList, _ResultRawList, "results")
+read_create_batch: Final = _batch_reader(CreateBody, list[CreateBody], _CreateList, "tasks")
+read_result_batch: Final = _batch_reader(ResultItem, list[ResultItem], _ResultList, "results")
 
 
 class _Named(msgspec.Struct, rename="camel", gc=False):

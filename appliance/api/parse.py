@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.api.bodies import Artifact, CreateBody
+from appliance.api.bodies import BATCH_ITEMS_MAX, Artifact, CreateBody
 from appliance.api.canonical import request_hash
 from appliance.api.times import parse_time
 from appliance.errors import PAYLOAD_TOO_LARGE, Problem, invalid
@@ -26,7 +26,6 @@ TRACE_PARENT_CHARS_MAX: Final = 128
 TRACE_STATE_CHARS_MAX: Final = 512
 COMMANDS_MAX: Final = 100
 CLAIM_COUNT_MAX: Final = 100
-BATCH_ITEMS_MAX: Final = 1_000
 LEASE_SECONDS_MAX: Final = 86_400
 LEASE_SECONDS: Final = 300
 CLAIM_WAIT_SECONDS_MAX: Final = 30

@@ -74,7 +74,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     line = data[: data.find(b"\r\n")]
     known = _lines.get(line)
     if known is None or len(line) > limits.target_bytes:
-        method, target, http10 = _request_line(line, limits)
+        method, target, http10 = request_line(line, limits)
         known = (method, *split_target(target), http10)
         if len(line) <= _LINE_BYTES_MAX:
             if len(_lines) >= _LINES_MAX:
@@ -91,7 +91,8 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     return head
 
 
-def _request_line(line: bytes, limits: Limits) -> tuple[str, bytes, bool]:
+def request_line(line: bytes, limits: Limits) -> tuple[str, bytes, bool]:
+    """Method, target and whether it is HTTP/1.0, of a line without its end. Raises RefusedError."""
     if b"\n" in line:
         raise malformed("a line does not end with CRLF")
     parts = line.split(b" ")

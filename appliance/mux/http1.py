@@ -15,7 +15,7 @@ from typing import Final
 
 from appliance.mux.chunked import ChunkedDecoder
 from appliance.mux.exchange import Channel, Request, Response, problem_response
-from appliance.mux.head import CHUNKED, Head, parse_head
+from appliance.mux.head import CHUNKED, Head, parse_head, request_line
 from appliance.mux.http1_response import (
     CHUNKED_FRAMING,
     CLOSE_DELIMITED,
@@ -196,6 +196,9 @@ class Http1:
         line_end = buffer.find(b"\n", at)
         if line_end >= 0 and (line_end == at or buffer[line_end - 1] != 0x0D):
             raise malformed("a line does not end with CRLF")
+        if line_end > at + 1 and line_end >= self._scanned:
+            # Another protocol's greeting may look like a method, and would wait for the end of a head in vain.
+            request_line(buffer[at : line_end - 1], self._limits)
         if waiting_bytes and not self._began_at:
             self._began_at = now
         if at:

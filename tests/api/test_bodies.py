@@ -1,6 +1,7 @@
 """Bodies before their fields have a meaning."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.api.bodies import (
+    BATCH_ITEMS_MAX,
     DEPTH_MAX,
     BadItem,
     CreateBody,
@@ -19,6 +21,9 @@ from appliance.api.bodies import (
 )
 from appliance.errors import Problem
 from tests.api.test_canonical import VALUES
+
+ONE_BY_ONE_SECONDS = 0.2
+"""Far more than it takes to count items, far less than to look at each."""
 
 
 def _depth(value: Any) -> int:
@@ -84,6 +89,18 @@ def test_a_batch_comes_bare_or_in_an_object() -> None:
     items, bare = read_create_batch(b'{"tasks":[{"command":"a","payload":1}],"more":1}')
     assert not bare
     assert isinstance(items[0], CreateBody)
+
+
+@pytest.mark.parametrize("item", [b"[]", b"1", b'{"command":"a","payload":1}', b'{"command":1}', b"{}"])
+@pytest.mark.parametrize("form", [b"[%b]", b'{"more":[1],"tasks":[%b]}'])
+def test_reading_stops_at_the_first_item_too_many(item: bytes, form: bytes) -> None:
+    items, _ = read_create_batch(form % b",".join([item] * BATCH_ITEMS_MAX))
+    assert len(items) == BATCH_ITEMS_MAX
+    body = form % b",".join([item] * 300_000)
+    began = time.process_time()
+    with pytest.raises(Problem, match="at most length 1000"):
+        read_create_batch(body)
+    assert time.process_time() - began < ONE_BY_ONE_SECONDS
 
 
 def test_only_the_wrong_items_of_a_batch_are_wrong() -> None:

@@ -552,6 +552,12 @@ def test_no_request_is_seen_that_another_parser_does_not_see(data: bytes) -> Non
     assert seen == theirs[: len(seen)]
 
 
+@pytest.mark.parametrize("greeting", [b"EHLO localhost\r\n", b"USER x\r\nPASS y\r\n", b"GET /\r\n"])
+def test_another_protocol_that_looks_like_a_method_is_refused_at_its_first_line(greeting: bytes) -> None:
+    wire = Wire(echo)
+    assert statuses(wire.send(greeting)) == [400]
+
+
 @settings(max_examples=100, deadline=None)
 @given(_streams(), st.lists(st.integers(0, 200), max_size=5))
 @example(b"GET / HTTP/\n.1\r\nHost: a\r\n\r\n", [12])
