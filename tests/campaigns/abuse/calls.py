@@ -118,7 +118,9 @@ def _bomb_before_hello(stage: Stage) -> str:
 def _ready_flood(stage: Stage) -> str:
     ready = wb.WorkerEvent(ready=wb.Ready(commands=["nothing"])).SerializeToString()
     with contextlib.closing(GrpcPeer(stage.connect())) as peer:
-        peer.call(STREAM, WORKER, worker_hello(stage.tokens.worker), *[ready] * 10_001)
+        peer.call(STREAM, WORKER, worker_hello(stage.tokens.worker))
+        expect(isinstance(peer.message(STREAM, 0), bytes), "no hello_ack")
+        peer.data(STREAM, prefixed(ready) * 10_001)
         seen = peer.outcome(STREAM)
         expect(seen == EXHAUSTED, seen)
         return "RESOURCE_EXHAUSTED"

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 import struct
+import warnings
 from typing import Final
 
 from tests.campaigns.abuse.stage import Attack, NotRefused, Stage, expect, read_to_end
@@ -119,7 +120,8 @@ def _plaintext_http2(stage: Stage) -> str:
 def _old_version(stage: Stage) -> str:
     context = ssl.create_default_context(cafile=str(stage.folder / "ca.pem"))
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with warnings.catch_warnings(action="ignore"):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
     with contextlib.closing(stage.connect()) as sock:
         try:
