@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,12 +20,14 @@ from random import Random
 
 import uvloop
 
-from appliance import live
+from appliance import __version__, live
 from appliance import log as logs
+from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api
 from appliance.api.canonical import same_json
 from appliance.api.context import ApiSettings
 from appliance.api.streams.app import Streams, StreamSettings
+from appliance.api.times import time_text
 from appliance.auth.keys import BadKeyError
 from appliance.auth.ring import KeyRing
 from appliance.auth.service import Authenticator
@@ -35,7 +38,7 @@ from appliance.engine import crashpoints
 from appliance.engine.crashpoints import reach
 from appliance.engine.faults import StoreError
 from appliance.engine.rows import DamagedRow
-from appliance.engine.store import Store
+from appliance.engine.store import FORMAT_VERSION, Store
 from appliance.engine.tables import LAPSED, POST
 from appliance.metrics import Metrics, Sources, WebhookFigures
 from appliance.mux.limits import Limits
@@ -72,6 +75,9 @@ START_STAGE_SECONDS = 60.0
 STOP_SLACK_SECONDS = 15.0
 """After the drain: the last commit, and closing the store."""
 
+DURABILITY = "fsync"
+"""What stands behind an answer: the group is on this node's disk."""
+
 HOUSEKEEPING_SECONDS = 0.02
 CERTIFICATE_LOOK_SECONDS = 5.0
 
@@ -100,7 +106,8 @@ class Node:
         self._ports: set[int] = set()
         self._stopping = asyncio.Event()
         self._exit_status = status.OK
-        self._collected_at = loop.time()
+        self._collected_at = self._started_at = loop.time()
+        self._started_ms = time.time_ns() // 1_000_000
         self.metrics = Metrics()
         self._scrape = Scrape(self._render_metrics, time.perf_counter)
         self.driver = Driver(
@@ -124,6 +131,7 @@ class Node:
             epoch_seconds=time.time,
             metrics_text=lambda: (self._scrape.text(),),
             ready=lambda: self._ready,
+            node_facts=self._facts,
         )
         self._tls = tls
         self._listener = Listener(
@@ -270,6 +278,19 @@ class Node:
         edges = dict(zip((edge[1:4] for edge in table.EDGES), self.driver.scheduler.edge_counts(), strict=True))
         self.metrics.count_edges(edges)
         return self.metrics.render()
+
+    def _facts(self) -> NodeJson:
+        return NodeJson(
+            node_id=socket.gethostname(),
+            version=__version__,
+            format_version=FORMAT_VERSION,
+            started_at=time_text(self._started_ms),
+            uptime_seconds=round(self._loop.time() - self._started_at, 3),
+            durability=DURABILITY,
+            store_bytes=self._store.stats().used_bytes,
+            free_bytes=self.driver.free_bytes,
+            certificate_days_left=None if self._tls is None else round(_days_left(self._tls), 1),
+        )
 
     def _sources(self) -> Sources:
         scheduler, store, keys = self.driver.scheduler, self._store, self._keys

@@ -17,19 +17,23 @@ from typing import Any, Final, Self
 from appliance.engine.committer import Committer, CommitTimes
 from appliance.engine.faults import StoreError
 from appliance.engine.group import TableWrites
-from appliance.engine.rows import PENDING, Body, Mark, QueueRow, State, encode_row, seal
+from appliance.engine.rows import DLQ, PENDING, Body, Mark, QueueRow, State, encode_row, seal
 from appliance.engine.store import MARK_KEY, Store
 from appliance.engine.tables import (
     BODY,
+    DEAD,
+    EXPIRE,
     META,
     NAME,
     QUEUE,
     READY,
     STATE,
     command_name_key,
+    dead_key,
     queue_prefix,
     ready_key,
     tenant_name_key,
+    time_key,
 )
 from appliance.errors import Problem
 from appliance.tasks.ids import Ids
@@ -46,6 +50,12 @@ MAX_ATTEMPTS: Final = 5
 WAIT_SECONDS: Final = 60
 _NUMBER: Final = 1
 """Of the only tenant, and of its only command."""
+
+DYING_MS: Final = 1_000
+DEAD_RETENTION_MS: Final = 14 * 86_400_000
+
+Rows = tuple[tuple[int, bytes, bytes], ...]
+"""One task's rows: table, key, content. All tasks of one kind have them in the same order of tables."""
 
 Progress = Callable[[int, int], None]
 """Called with tasks done and tasks in all."""
@@ -138,8 +148,13 @@ def create_exactly(
             told(done + len(batch), len(task_keys))
 
 
-def append_backlog(directory: Path, tenant: str, command: str, payload_bytes: int, count: int, told: Progress) -> None:
-    """Write `count` ready tasks of one queue into a new store, as so many creates would have left them."""
+def append_backlog(
+    directory: Path, tenant: str, command: str, payload_bytes: int, count: int, told: Progress, *, dead: bool = False
+) -> None:
+    """Write `count` ready tasks of one queue into a new store, as so many creates would have left them.
+
+    With `dead` they are dead letters instead, each of which died a second after it was created.
+    """
     store = Store.open(directory)
     try:
         if store.get(META, MARK_KEY) is not None:
@@ -148,44 +163,75 @@ def append_backlog(directory: Path, tenant: str, command: str, payload_bytes: in
         start_ms = _now_ms() - SPREAD_MS
         for done in range(0, count, APPEND_TASKS):
             until = min(done + APPEND_TASKS, count)
+            make = _dead_rows if dead else _rows
             _append(
-                store, [_rows(ids, start_ms, number, count, command, payload_bytes) for number in range(done, until)]
+                store, [make(ids, start_ms, number, count, command, payload_bytes) for number in range(done, until)]
             )
             told(until, count)
-        _finish(store, tenant, command, count, ids.last)
+        names = {"dlq": count} if dead else {"ready": count}
+        _finish(store, tenant, command, QueueRow(**names, created=count, stored_bytes=count * payload_bytes), ids.last)
     finally:
         store.close()
 
 
-def _rows(
-    ids: Ids, start_ms: int, number: int, count: int, command: str, payload_bytes: int
-) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes], tuple[bytes, bytes]]:
+def _rows(ids: Ids, start_ms: int, number: int, count: int, command: str, payload_bytes: int) -> Rows:
     """One task's rows in `body`, `state` and `ready`."""
     created = start_ms + SPREAD_MS * number // count
     task_id = ids.next(created)
     prefix = queue_prefix(_NUMBER, _NUMBER)
     payload = (b'{"number":%d,"text":"' % number).ljust(payload_bytes - 2, b"x") + b'"}'
-    ready = ready_key(prefix, 0, task_id)
+    state = State(PENDING, prefix, 0, MAX_ATTEMPTS, created, payload_bytes=payload_bytes)
     return (
-        (task_id, seal(BODY, task_id, encode_row(Body(command, payload, created)))),
-        (task_id, seal(STATE, task_id, encode_row(State(PENDING, prefix, 0, MAX_ATTEMPTS, created)))),
-        (ready, seal(READY, ready, b"")),
+        (BODY, task_id, encode_row(Body(command, payload, created))),
+        (STATE, task_id, encode_row(state)),
+        (READY, ready_key(prefix, 0, task_id), b""),
     )
 
 
-def _append(store: Store, tasks: list[tuple[tuple[bytes, bytes], tuple[bytes, bytes], tuple[bytes, bytes]]]) -> None:
+def _dead_rows(ids: Ids, start_ms: int, number: int, count: int, command: str, payload_bytes: int) -> Rows:
+    """One dead letter's rows."""
+    body, (_, task_id, _), _ = _rows(ids, start_ms, number, count, command, payload_bytes)
+    prefix = queue_prefix(_NUMBER, _NUMBER)
+    died = start_ms + SPREAD_MS * number // count + DYING_MS
+    expires = died + DEAD_RETENTION_MS
+    state = State(
+        DLQ,
+        prefix,
+        0,
+        MAX_ATTEMPTS,
+        died,
+        attempts=MAX_ATTEMPTS,
+        deliveries=MAX_ATTEMPTS,
+        subject="loadtest",
+        error="given up",
+        completed=died,
+        expires=expires,
+        lease_number=MAX_ATTEMPTS,
+        payload_bytes=payload_bytes,
+    )
+    return (
+        body,
+        (STATE, task_id, encode_row(state)),
+        (EXPIRE, time_key(prefix, expires, task_id), b""),
+        (DEAD, dead_key(prefix, died, task_id), b""),
+    )
+
+
+def _append(store: Store, tasks: list[Rows]) -> None:
     with store.environment.begin(write=True) as txn:
-        for table, rows in zip((BODY, STATE, READY), zip(*tasks, strict=True), strict=True):
+        for same_table in zip(*tasks, strict=True):
+            table = same_table[0][0]
+            rows = [(key, seal(table, key, content)) for _, key, content in same_table]
             with txn.cursor(store.databases[table]) as cursor:
                 cursor.putmulti(rows, append=True)
 
 
-def _finish(store: Store, tenant: str, command: str, count: int, last_id: bytes) -> None:
+def _finish(store: Store, tenant: str, command: str, counters: QueueRow, last_id: bytes) -> None:
     """Names, counters and the mark: what goes with every group."""
     rows = (
         (NAME, tenant_name_key(tenant), encode_row(_NUMBER)),
         (NAME, command_name_key(_NUMBER, command), encode_row(_NUMBER)),
-        (QUEUE, queue_prefix(_NUMBER, _NUMBER), encode_row(QueueRow(ready=count, created=count))),
+        (QUEUE, queue_prefix(_NUMBER, _NUMBER), encode_row(counters)),
         (META, MARK_KEY, encode_row(Mark(last_id, _now_ms(), _NUMBER + 1))),
     )
     with store.environment.begin(write=True) as txn:

@@ -8,6 +8,11 @@ function on the event loop's thread; no coroutine and no future per request.
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from appliance.api.admin.queues import Queues
+from appliance.api.admin.render import NodeJson
+from appliance.api.admin.routes import AdminRoutes
+from appliance.api.admin.tasks import OperatedTasks
+from appliance.api.admin.tenants import Tenants
 from appliance.api.bodies import check_media_type
 from appliance.api.claim import Claiming
 from appliance.api.context import ApiSettings, Context
@@ -17,7 +22,7 @@ from appliance.api.probes import Probes
 from appliance.api.read import Reading
 from appliance.api.render import problem
 from appliance.api.routes import MethodNotAllowed, Open, Routes
-from appliance.auth.caller import Caller
+from appliance.auth.caller import SCOPE_ADMIN, Caller
 from appliance.errors import PERMISSION_DENIED, UNAUTHENTICATED, Problem
 from appliance.mux.exchange import Request, Response
 from appliance.tasks.scheduler import Scheduler
@@ -46,14 +51,21 @@ class Api:
         epoch_seconds: Callable[[], float],
         metrics_text: Callable[[], Iterable[bytes]],
         ready: Callable[[], bool],
+        node_facts: Callable[[], NodeJson],
     ) -> None:
         """`clock` is the state machine's time (ms), `epoch_seconds` the wall clock that tokens are judged by.
 
-        `metrics_text` gives the Prometheus text in pieces, `ready` says whether the node can do its work.
+        `metrics_text` gives the Prometheus text in pieces, `ready` says whether the node can do its work, `node_facts`
+        what operators are told of it.
         """
         context = Context(scheduler, settings, clock)
         self._find = Routes(
-            Creating(context), Claiming(context), Owning(context), Reading(context), Probes(metrics_text, ready)
+            Creating(context),
+            Claiming(context),
+            Owning(context),
+            Reading(context),
+            Probes(metrics_text, ready),
+            AdminRoutes(Queues(context), OperatedTasks(context), Tenants(context, node_facts)),
         ).find
         self._authenticate = validator.authenticate
         self._epoch_seconds = epoch_seconds
@@ -78,7 +90,8 @@ class Api:
         caller = self._authenticate(headers.get(b"authorization"), self._epoch_seconds(), request.peer)
         if route.kind and caller.kind != route.kind:
             raise Problem(UNAUTHENTICATED, f"this path takes a {route.kind} token")
-        if route.scope and route.scope not in caller.scopes:
+        # A role opens the administration too, not only the scope.
+        if route.scope and route.scope not in caller.scopes and not (route.scope == SCOPE_ADMIN and caller.admin):
             raise Problem(PERMISSION_DENIED, f"the token lacks the scope {route.scope}")
         if route.has_body:
             check_media_type(headers)

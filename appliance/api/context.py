@@ -6,11 +6,13 @@ operation means. Runs on the event loop's thread.
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from appliance.api.render import problem
+from appliance.auth.caller import Caller
 from appliance.engine.faults import StoreError
 from appliance.engine.rows import DamagedRow
 from appliance.errors import INTERNAL, Problem, unavailable
@@ -64,6 +66,22 @@ def answering(request: Request, render: Callable[..., Response], *args: Any) -> 
         request.respond(response)
 
     return sink
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Response])
+
+
+def reading(handle: _Method) -> _Method:
+    """A handler that reads rows: where one is damaged the client hears that the node cannot tell."""
+
+    @wraps(handle)
+    def guarded(self: Any, request: Request, caller: Caller, name: str) -> Response:
+        try:
+            return handle(self, request, caller, name)
+        except DamagedRow as damage:
+            return damaged(request, damage)
+
+    return cast("_Method", guarded)
 
 
 def failed(request: Request, error: Exception) -> Response:

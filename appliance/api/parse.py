@@ -35,6 +35,9 @@ ARTIFACTS_MAX: Final = 100
 ARTIFACT_NAME_CHARS_MAX: Final = 256
 ARTIFACT_URL_CHARS_MAX: Final = 2_048
 
+QUERY_FIELDS_MAX: Final = 32
+"""A handful are known; the rest is ignored, and this bounds what ignoring costs."""
+
 NO_TASK: Final = bytes(16)
 """Stands for whatever a client sends that is no id: it is never the id of a task, so it is not found."""
 
@@ -65,7 +68,8 @@ def new_task(
     if key:
         digest = request_hash(command, payload, priority, attempts, webhook, run_at, delay_seconds)
     delay_ms = delay_seconds * 1000
-    return NewTask(command, payload, priority, attempts, webhook, key, run_at, delay_ms, parent, state, digest)
+    unnamed = body.max_attempts is None
+    return NewTask(command, payload, priority, attempts, webhook, key, run_at, delay_ms, parent, state, digest, unnamed)
 
 
 def check_command(command: str, field: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from appliance.api.context import Context, answering, damaged
-from appliance.api.parse import wait_ms_in_query
+from appliance.api.parse import QUERY_FIELDS_MAX, wait_ms_in_query
 from appliance.api.render import encode, problem, result, task
 from appliance.auth.caller import Caller
 from appliance.engine.faults import StoreError
@@ -17,9 +17,6 @@ from appliance.errors import NOT_FOUND, RATE_LIMITED, Problem, invalid, unavaila
 from appliance.mux.exchange import Request, Response
 from appliance.tasks.model import Task
 from appliance.tasks.watches import Watch
-
-QUERY_FIELDS_MAX: Final = 32
-"""One is known; the rest is ignored, and this bounds what ignoring costs."""
 
 _ALONE: Final = encode({"enabled": False, "numGroups": 0, "groups": []})
 

@@ -5,8 +5,12 @@ then the shapes below one task.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
+from appliance.api.admin.routes import PREFIX as ADMIN_PREFIX
+from appliance.api.admin.routes import AdminRoutes
+from appliance.api.admin.routes import Handle as HandleNamed
 from appliance.api.claim import Claiming
 from appliance.api.create import Creating
 from appliance.api.owner import Owning
@@ -14,7 +18,7 @@ from appliance.api.parse import NO_TASK
 from appliance.api.probes import Probes
 from appliance.api.read import Reading
 from appliance.api.streams.app import SERVICES
-from appliance.auth.caller import PRODUCER, WORKER, Caller
+from appliance.auth.caller import PRODUCER, SCOPE_ADMIN, WORKER, Caller
 from appliance.errors import METHOD_NOT_ALLOWED, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE, Problem
 from appliance.mux.exchange import Request, Response
 from appliance.tasks.ids import parse_id
@@ -59,11 +63,18 @@ class MethodNotAllowed(Problem):
 class Routes:
     """All routes."""
 
-    __slots__ = ("_below_task", "_fixed")
+    __slots__ = ("_admin", "_below_task", "_fixed")
 
     def __init__(
-        self, creating: Creating, claiming: Claiming, owning: Owning, reading: Reading, probes: Probes
+        self,
+        creating: Creating,
+        claiming: Claiming,
+        owning: Owning,
+        reading: Reading,
+        probes: Probes,
+        admin: AdminRoutes,
     ) -> None:
+        self._admin = admin
         self._fixed: dict[str, Methods] = {
             PREFIX + "/tasks": _post(creating.create, PRODUCER),
             PREFIX + "/tasks/batch": _post(creating.create_batch, PRODUCER),
@@ -92,6 +103,8 @@ class Routes:
         methods = self._fixed.get(path)
         task_id = NO_TASK
         if methods is None:
+            if path.startswith(ADMIN_PREFIX):
+                return self._find_admin(method, path), NO_TASK
             if not path.startswith(_TASK_PREFIX):
                 raise _no_such_path(path)
             text, slash, rest = path[len(_TASK_PREFIX) :].partition("/")
@@ -103,6 +116,18 @@ class Routes:
         if route is None:
             raise MethodNotAllowed(", ".join(sorted(methods)))
         return route, task_id
+
+    def _find_admin(self, method: str, path: str) -> Route:
+        methods, name = self._admin.find(path)
+        handle = methods.get("GET" if method == "HEAD" else method)
+        if handle is None:
+            allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
+            raise MethodNotAllowed(", ".join(sorted(allowed)))
+        return Route(partial(_named, handle, name), PRODUCER, SCOPE_ADMIN, has_body=method not in ("GET", "HEAD"))
+
+
+def _named(handle: HandleNamed, name: str, request: Request, caller: Caller, _task_id: bytes) -> Response | None:
+    return handle(request, caller, name)
 
 
 def _no_such_path(path: str) -> Problem:

@@ -145,6 +145,14 @@ def _check_parties(claims: dict[str, Any], rules: Rules) -> None:
             raise TokenError("the token's aud does not name this node")
 
 
+def is_name(text: str) -> bool:
+    """Whether a token could name a tenant so."""
+    try:
+        return bool(_name(text, ""))
+    except TokenError:
+        return False
+
+
 def _name(value: object, claim: str) -> str:
     if not isinstance(value, str) or not value:
         raise TokenError(f"the token's {claim} is not a string that names somebody")

@@ -1,9 +1,9 @@
 """What has to be true between the rows of a store.
 
 Owns the rules: a task is a body and a state; a pending task stands in exactly one of `ready` and `due`, a claimed one
-in `lease`, a terminal one in `expire`; a key belongs to the task that it names; a delivery has its letter and stands in
-one of `post` and `lapsed`; counters are counts; every number has one name; nothing is newer than the mark. Must not
-know why a task is in a state.
+in `lease`, a terminal one in `expire`, and a dead letter in `dead` too; a key belongs to the task that it names; a
+delivery has its letter and stands in one of `post` and `lapsed`; counters are counts; every number has one name;
+nothing is newer than the mark. Must not know why a task is in a state.
 
 Every rule is checked with one ordered pass and point reads beside it. Since each index row must be the one that its
 task's state asks for, and each state must have its index row, there is exactly one.
@@ -22,6 +22,7 @@ from appliance.engine.rows import (
     Delivery,
     Mark,
     State,
+    decode_audit_entry,
     decode_body,
     decode_delivery,
     decode_idem,
@@ -29,11 +30,16 @@ from appliance.engine.rows import (
     decode_mark,
     decode_number,
     decode_queue,
+    decode_queue_control,
     decode_state,
+    decode_tenant_control,
 )
 from appliance.engine.store import FORMAT_KEY, MARK_KEY
 from appliance.engine.tables import (
+    AUDIT,
     BODY,
+    CONTROL,
+    DEAD,
     DUE,
     EXPIRE,
     ID_BYTES,
@@ -51,6 +57,7 @@ from appliance.engine.tables import (
     STATE,
     TABLE_NAMES,
     TENANT_BYTES,
+    dead_key,
     idem_key,
     ready_key,
     time_key,
@@ -77,19 +84,21 @@ class Audit:
         self._tenants: dict[bytes, str] = {}
         self._commands: dict[bytes, str] = {}
         self._counts: dict[bytes, list[int]] = {}
+        self._stored_bytes: dict[bytes, int] = {}
 
     def run(self) -> None:
         """All passes, tasks first met through their names and counted before their counters are read."""
         self._check_meta()
         self._check_names()
         self._check_tasks()
-        for table in (READY, LEASE, DUE, EXPIRE):
+        for table in (READY, LEASE, DUE, EXPIRE, DEAD):
             self._check_index(table)
         self._check_keys()
         self._check_deliveries()
         for table in (POST, LAPSED):
             self._check_post(table)
         self._check_counters()
+        self._check_operators()
         self._check_mark()
 
     def _check_meta(self) -> None:
@@ -155,6 +164,8 @@ class Audit:
 
     def _check_state(self, task_id: bytes, state: State) -> None:
         entries = _entries(task_id, state)
+        if state.status == DLQ and not self._walk.has(DEAD, dead_key(state.queue, state.completed, task_id)):
+            self._report.add(INDEX, STATE, task_id, "a dead letter does not stand in dead")
         present = [at for at, entry in enumerate(entries) if self._walk.has(*entry)]
         if len(present) != 1:
             names = " and ".join(TABLE_NAMES[entries[at][0]] for at in present) or "no index"
@@ -165,11 +176,14 @@ class Audit:
         if counts is None:
             counts = self._counts[state.queue] = [0] * len(_COUNTED)
         counts[column] += 1
+        self._stored_bytes[state.queue] = self._stored_bytes.get(state.queue, 0) + state.stored_bytes
 
     def _check_body(self, task_id: bytes, body: Body, state: State) -> None:
         command = self._commands.get(state.queue)
         if command != body.command:
             self._report.add(TASK, BODY, task_id, f"the command is {body.command!r}, its queue's is {command!r}")
+        if state.payload_bytes != len(body.payload):
+            self._report.add(TASK, STATE, task_id, f"the payload has {len(body.payload)} bytes: {state.payload_bytes}")
         if state.keyed != bool(body.key):
             self._report.add(TASK, STATE, task_id, "the state and the body disagree whether the task has a key")
         elif state.keyed:
@@ -183,7 +197,7 @@ class Audit:
             there, state = self._walk.value(STATE, task_id, decode_state)
             if not there:
                 self._report.add(INDEX, table, key, "there is no task of this id")
-            elif state is not None and not (_is_sane(state) and (table, key) in _entries(task_id, state)):
+            elif state is not None and not (_is_sane(state) and (table, key) in _places(task_id, state)):
                 self._report.add(INDEX, table, key, f"a task with status {state.status} does not stand here")
 
     def _check_keys(self) -> None:
@@ -234,11 +248,30 @@ class Audit:
             for name, count in zip(_COUNTED, counted, strict=True):
                 if getattr(row, name) != count:
                     self._report.add(COUNTER, QUEUE, key, f"{name} is {getattr(row, name)}, counted are {count}")
+            stored_bytes = self._stored_bytes.get(key, 0)
+            if row.stored_bytes != stored_bytes:
+                self._report.add(COUNTER, QUEUE, key, f"stored_bytes is {row.stored_bytes}, counted are {stored_bytes}")
             stored = sum(getattr(row, name) for name in _COUNTED)
             if row.swept < 0 or row.created != stored + row.swept:
                 self._report.add(COUNTER, QUEUE, key, f"created is {row.created}, stored {stored}, swept {row.swept}")
         for queue, counted in self._counts.items():
             self._report.add(COUNTER, QUEUE, queue, f"there are {sum(counted)} tasks and no counters")
+
+    def _check_operators(self) -> None:
+        """What operators have set and done names a tenant, or a queue, that there is."""
+        for key, content in self._walk.rows(CONTROL):
+            if len(key) == QUEUE_BYTES:
+                known = key in self._commands
+                self._walk.decoded(CONTROL, key, content, decode_queue_control)
+            else:
+                known = key in self._tenants
+                self._walk.decoded(CONTROL, key, content, decode_tenant_control)
+            if not known:
+                self._report.add(NAME_FINDING, CONTROL, key, "settings of something without a name")
+        for key, content in self._walk.rows(AUDIT):
+            self._walk.decoded(AUDIT, key, content, decode_audit_entry)
+            if key[:TENANT_BYTES] not in self._tenants:
+                self._report.add(NAME_FINDING, AUDIT, key, "an entry of a tenant without a name")
 
     def _check_mark(self) -> None:
         if self._mark is None:
@@ -263,7 +296,7 @@ def _is_sane(state: State) -> bool:
         PENDING <= state.status <= DLQ
         and len(state.queue) == QUEUE_BYTES
         and 0 <= state.priority <= _PRIORITY_MAX
-        and min(state.run_at, state.lease_until, state.expires) >= 0
+        and min(state.run_at, state.lease_until, state.expires, state.completed) >= 0
     )
 
 
@@ -275,6 +308,13 @@ def _is_name(key: bytes) -> bool:
             return False
         return True
     return False
+
+
+def _places(task_id: bytes, state: State) -> tuple[_Entry, ...]:
+    """Every index row that a task with this state may have."""
+    if state.status == DLQ:
+        return (*_entries(task_id, state), (DEAD, dead_key(state.queue, state.completed, task_id)))
+    return _entries(task_id, state)
 
 
 def _entries(task_id: bytes, state: State) -> tuple[_Entry, ...]:

@@ -107,6 +107,10 @@ class Group:
             if low <= key < high:
                 yield key, row[:-SEAL_BYTES] if row else row
 
+    def undo(self, table: int, key: bytes) -> None:
+        """Take back a row that this group has made, and below which there is none."""
+        del self.tables[table][key]
+
     @property
     def has_writes(self) -> bool:
         """Whether anything would be committed."""

@@ -1,8 +1,8 @@
 """The rows of the store as values, their encoding, and the seal that guards them.
 
-Owns the structs behind `body`, `state`, `queue`, `idem` and `meta` and the CRC at the end of every row. Must not know
-how a task moves between states. Rows are msgpack arrays: a field added at the end with a default reads old rows.
-A struct is never changed in place once it has been written: every transition makes a new one.
+Owns the structs behind `body`, `state`, `queue`, `idem`, `control`, `audit` and `meta`, and the CRC at the end of
+every row. Must not know how a task moves between states. Rows are msgpack arrays: a field added at the end with a
+default reads old rows. A struct is never changed in place once it has been written: every transition makes a new one.
 """
 
 import zlib
@@ -95,6 +95,12 @@ class State(msgspec.Struct, array_like=True, gc=False):
     lease_number: int = 0
     claimed: int = 0
     hooked: bool = False
+    payload_bytes: int = 0
+
+    @property
+    def stored_bytes(self) -> int:
+        """What this task counts against its tenant's limit: the sizes of payload, result and artifacts."""
+        return self.payload_bytes + len(self.result) + len(self.artifacts)
 
 
 class Idem(msgspec.Struct, array_like=True, gc=False):
@@ -134,8 +140,9 @@ class Delivery(msgspec.Struct, array_like=True, gc=False):
 
 
 class QueueRow(msgspec.Struct, array_like=True):
-    """A queue's counters: how many of its tasks are in each state, and how many were ever created and swept.
+    """A queue's counters: how many of its tasks are in each state, how many were ever created, and swept or purged.
 
+    `stored_bytes` is the sum over its tasks.
     Invariant: created = ready + delayed + claimed + completed + failed + dlq + swept.
     """
 
@@ -147,6 +154,52 @@ class QueueRow(msgspec.Struct, array_like=True):
     dlq: int = 0
     created: int = 0
     swept: int = 0
+    stored_bytes: int = 0
+
+
+class QueueControl(msgspec.Struct, array_like=True, frozen=True):
+    """What operators have set for a queue. Times are wall-clock milliseconds; None means the node's default.
+
+    `dispatch_until` and `intake_until` count where that is paused: 0 is until somebody resumes it.
+    """
+
+    dispatch_paused: bool = False
+    dispatch_until: int = 0
+    intake_paused: bool = False
+    intake_until: int = 0
+    depth_max: int | None = None
+    retention_ms: int | None = None
+    dead_retention_ms: int | None = None
+    max_attempts: int | None = None
+    backoff_policy: str | None = None
+    backoff_base_ms: int | None = None
+    backoff_cap_ms: int | None = None
+
+
+class TenantControl(msgspec.Struct, array_like=True, frozen=True):
+    """A tenant's limits (None: none) and the numbers of its audit entries: from `first` up to, without, `next`."""
+
+    rest_per_second: int | None = None
+    hellos_per_second: int | None = None
+    in_flight_max: int | None = None
+    stored_bytes_max: int | None = None
+    audit_first: int = 1
+    audit_next: int = 1
+
+    @property
+    def limited(self) -> bool:
+        """Whether a limit is set that the state machine keeps."""
+        return self.in_flight_max is not None or self.stored_bytes_max is not None
+
+
+class AuditEntry(msgspec.Struct, array_like=True, frozen=True):
+    """One thing that an operator did. `at` is in milliseconds; `target` is a command, an id or a tenant's name."""
+
+    at: int
+    subject: str
+    action: str
+    target: str
+    detail: str = ""
 
 
 class Mark(msgspec.Struct, array_like=True):
@@ -165,5 +218,8 @@ decode_idem = msgspec.msgpack.Decoder(Idem).decode
 decode_letter = msgspec.msgpack.Decoder(Letter).decode
 decode_delivery = msgspec.msgpack.Decoder(Delivery).decode
 decode_queue = msgspec.msgpack.Decoder(QueueRow).decode
+decode_queue_control = msgspec.msgpack.Decoder(QueueControl).decode
+decode_tenant_control = msgspec.msgpack.Decoder(TenantControl).decode
+decode_audit_entry = msgspec.msgpack.Decoder(AuditEntry).decode
 decode_mark = msgspec.msgpack.Decoder(Mark).decode
 decode_number = msgspec.msgpack.Decoder(int).decode

@@ -11,13 +11,16 @@ order of the value. A tenant's number comes first in every key that a tenant can
     due     tenant, time, id                       -     (ends of delays)
     expire  tenant, time, id                       -     (ends of retention)
     idem    queue, the client's key                id, hash of the request
-    queue   queue                                  settings and counters
+    queue   queue                                  counters
     name    "t" tenant name / "c" tenant, command  their numbers
     meta    a word                                 format version, clock, last id
     letter  delivery id                            what a webhook says
     outbox  delivery id                            where it goes, and how often that was tried
     post    tenant, time, delivery id              -     (deliveries that wait for their time)
     lapsed  tenant, time, delivery id              -     (those given up, until their retention ends)
+    dead    queue, time of death, id               -     (dead letters, in the order in which they died)
+    control tenant, or queue                       what operators have set
+    audit   tenant, 2^64 - 1 - number              what operators have done, newest first
 
 A queue is `tenant number, command number`, four bytes each; an id is 16 bytes; a time is 8 bytes of milliseconds.
 """
@@ -40,10 +43,13 @@ LETTER: Final = 10
 OUTBOX: Final = 11
 POST: Final = 12
 LAPSED: Final = 13
+DEAD: Final = 14
+CONTROL: Final = 15
+AUDIT: Final = 16
 
 TABLE_NAMES: Final = (
     "body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta",
-    "letter", "outbox", "post", "lapsed",
+    "letter", "outbox", "post", "lapsed", "dead", "control", "audit",
 )  # fmt: skip
 """In the order of their numbers, which are part of every seal: new ones come at the end."""
 TABLE_COUNT: Final = len(TABLE_NAMES)
@@ -53,6 +59,8 @@ QUEUE_BYTES: Final = 8
 TENANT_BYTES: Final = 4
 READY_KEY_BYTES: Final = QUEUE_BYTES + 1 + ID_BYTES
 TIME_KEY_BYTES: Final = TENANT_BYTES + 8 + ID_BYTES
+DEAD_KEY_BYTES: Final = QUEUE_BYTES + 8 + ID_BYTES
+AUDIT_KEY_BYTES: Final = TENANT_BYTES + 8
 
 KEY_BYTES_MAX: Final = 511
 """LMDB's own limit. Every layout here stays below it; a test holds the contract's limits against it."""
@@ -61,6 +69,7 @@ IDEM_PLAIN_BYTES: Final = 200
 """An idempotency key longer than this keeps its head and gets a hash for its tail: equal heads still lie together."""
 
 _U32 = struct.Struct(">I")
+_U64_MAX: Final = (1 << 64) - 1
 
 
 def tenant_prefix(tenant: int) -> bytes:
@@ -90,6 +99,16 @@ def time_key(queue: bytes, time_ms: int, task_id: bytes) -> bytes:
 def time_of(key: bytes) -> int:
     """The milliseconds in a key made by `time_key`."""
     return int.from_bytes(key[4:12], "big")
+
+
+def dead_key(queue: bytes, died_ms: int, task_id: bytes) -> bytes:
+    """Key in `dead`."""
+    return queue + died_ms.to_bytes(8, "big") + task_id
+
+
+def audit_key(tenant: bytes, number: int) -> bytes:
+    """Key of a tenant's audit entry; a larger number comes first."""
+    return tenant + (_U64_MAX - number).to_bytes(8, "big")
 
 
 def idem_key(queue: bytes, client_key: str) -> bytes:

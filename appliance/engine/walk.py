@@ -14,7 +14,12 @@ from appliance.engine.faults import DeadlineExceeded
 from appliance.engine.findings import FILE, KEY, ROW, SEAL, Report
 from appliance.engine.rows import DamagedRow, unseal
 from appliance.engine.tables import (
+    AUDIT,
+    AUDIT_KEY_BYTES,
     BODY,
+    CONTROL,
+    DEAD,
+    DEAD_KEY_BYTES,
     DUE,
     EXPIRE,
     ID_BYTES,
@@ -34,6 +39,7 @@ from appliance.engine.tables import (
     READY_KEY_BYTES,
     STATE,
     TABLE_NAMES,
+    TENANT_BYTES,
     TIME_KEY_BYTES,
 )
 
@@ -61,6 +67,9 @@ _LENGTHS: Final[dict[int, tuple[int, int]]] = {
     OUTBOX: (ID_BYTES, ID_BYTES),
     POST: (TIME_KEY_BYTES, TIME_KEY_BYTES),
     LAPSED: (TIME_KEY_BYTES, TIME_KEY_BYTES),
+    DEAD: (DEAD_KEY_BYTES, DEAD_KEY_BYTES),
+    CONTROL: (TENANT_BYTES, QUEUE_BYTES),
+    AUDIT: (AUDIT_KEY_BYTES, AUDIT_KEY_BYTES),
 }
 
 _Row = TypeVar("_Row")

@@ -34,6 +34,7 @@ from appliance.engine.rows import (
 )
 from appliance.engine.tables import (
     BODY,
+    DEAD,
     DUE,
     EXPIRE,
     IDEM,
@@ -44,6 +45,7 @@ from appliance.engine.tables import (
     QUEUE_BYTES,
     READY,
     STATE,
+    dead_key,
     idem_key,
     ready_key,
     time_key,
@@ -54,6 +56,7 @@ from appliance.tasks.backoff import abandon_delay_ms, backoff_ms
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.hot import Hot
 from appliance.tasks.ids import Ids, id_time_ms
+from appliance.tasks.intake import attempts_of, refusal_by_queue, refusal_by_tenant
 from appliance.tasks.lines import Waiter, Waits
 from appliance.tasks.model import (
     Abandon,
@@ -66,13 +69,16 @@ from appliance.tasks.model import (
     Nack,
     NewTask,
     OwnerAction,
+    Purge,
     Record,
     Requeue,
     Returned,
+    Stepped,
     Task,
 )
 from appliance.tasks.outbox import Outbox
-from appliance.tasks.queues import Queue, Registry
+from appliance.tasks.pauses import Pauses
+from appliance.tasks.queues import Queue, Registry, Tenant
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.states import claimed, ended, holds, repeats, replaced, requeued, returned
 from appliance.tasks.table import EDGES, TABLE, Edge
@@ -97,9 +103,7 @@ _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
 _COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
 _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 
-_REFUSALS: Final = {
-    edge.number: Problem(edge.refusal, table.REFUSAL_MESSAGES[edge.refusal]) for edge in EDGES if edge.refusal
-}
+_REFUSALS: Final = {edge.number: Problem(edge.refusal, table.message_of(edge)) for edge in EDGES if edge.refusal}
 
 
 def _ignore(_ms: list[int]) -> None:
@@ -145,7 +149,7 @@ class Tasks:
         self.low_windows: dict[Queue, None] = {}
         """Queues whose window should be refilled from the store when there is time."""
         self._rng = rng
-        self._on_damage = on_damage
+        self.on_damage = on_damage
         self._timings = timings or Timings()
         self._waited_ms: list[int] = []
         self._ran_ms: list[int] = []
@@ -154,9 +158,8 @@ class Tasks:
         self.mark = decode_mark(row) if row is not None else Mark()
         self._ids = Ids(self.mark.last_id, shard, rng.getrandbits(32))
         self._hot = Hot(settings.hot_bytes_max)
-        self.registry = Registry(
-            overlay, self.mark.next_tenant, settings.window_keys_max, settings.queues_per_tenant_max
-        )
+        self.registry = Registry(overlay, self.mark.next_tenant, settings)
+        self.pauses = Pauses()
         self.leases = Deadlines(LEASE, settings.window_keys_max)
         self.delays = Deadlines(DUE, settings.window_keys_max)
         self.retention = Deadlines(EXPIRE, settings.window_keys_max)
@@ -174,6 +177,9 @@ class Tasks:
         for tenant in self.registry.by_number.values():
             for deadlines in (self.leases, self.delays, self.retention):
                 deadlines.load(overlay, tenant)
+        for queue in self.registry.by_prefix.values():
+            if queue.control is not None:
+                self.pauses.set(queue.prefix, queue.control.dispatch_until, queue.control.intake_until)
 
     # Creating.
 
@@ -202,9 +208,13 @@ class Tasks:
                     self._made_ready(queue, ready)
                     ready = []
                 queue = tenant.queues.get(new.command)
-            if queue is None or new.key or not self.accepts_creates:
+            if queue is None or new.key or queue.restricted or not self.accepts_creates:
+                if ready and queue is not None and queue.restricted:
+                    # What was made before counts against a limit.
+                    self._made_ready(queue, ready)
+                    ready = []
                 try:
-                    found = self._replayed(queue, new)
+                    found = self._replayed(now, tenant, queue, new)
                     if found is not None:
                         outcomes.append(found)
                         continue
@@ -219,12 +229,17 @@ class Tasks:
             task_id = next_id(now)
             body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
             state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
+            state.payload_bytes = size = len(new.payload)
+            if queue.restricted:
+                state.max_attempts = attempts_of(queue, new)
             if new.webhook:
                 state.hooked = True
-            # No later decision of this group can delete these: nobody knows the id before the group is durable.
+            # Hardly a later decision of this group deletes these, so they are not marked as new: see `_forget`.
             put(BODY, task_id, encode_row(body))
             if new.key:
-                put(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
+                group.put_new(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
+            queue.stored_bytes += size
+            tenant.stored_bytes += size
             hot_add(task_id, state, body)
             if run_at > now:
                 queue.created += 1
@@ -244,7 +259,7 @@ class Tasks:
         self._count(_CREATE_NOW, queue, count)
         self._enter_ready(queue, keys)
 
-    def _replayed(self, queue: Queue | None, new: NewTask) -> Created | Problem | None:
+    def _replayed(self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask) -> Created | Problem | None:
         """What a create gets without making anything: the earlier task of its key, or a refusal."""
         if new.key and queue is not None:
             row = self.overlay.get(IDEM, idem_key(queue.prefix, new.key))
@@ -252,7 +267,9 @@ class Tasks:
                 return self._replay(decode_idem(row), new)
         if not self.accepts_creates:
             return errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
-        return None
+        if queue is None:
+            return refusal_by_tenant(tenant, new)
+        return refusal_by_queue(now, queue, new) if queue.restricted else None
 
     def _replay(self, idem: Idem, new: NewTask) -> Created | Problem:
         task = self.task(idem.id)
@@ -272,9 +289,11 @@ class Tasks:
         overlay = self.overlay
         queues: list[Queue] | None = None
         if claim.commands is not None:
-            queues = [queue for command in claim.commands if (queue := tenant.queues.get(command)) is not None]
+            queues = [queue for command in claim.commands if (queue := tenant.dispatching.get(command)) is not None]
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
         alone = queues is not None and len(queues) == 1
+        if tenant.control.in_flight_max is not None:
+            wanted = min(wanted, tenant.control.in_flight_max - tenant.in_flight)
         while len(tasks) < wanted and enough_bytes > 0:
             try:
                 first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
@@ -285,7 +304,7 @@ class Tasks:
                 enough_bytes -= self._lease(now, first, claim, looks, wanted - len(tasks), enough_bytes, tasks)
             except DamagedRow as damage:
                 # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
-                self._on_damage(damage)
+                self.on_damage(damage)
                 break
             if first.window.horizon is not None and first.window.wants_refill:
                 self.low_windows[first] = None
@@ -331,7 +350,7 @@ class Tasks:
                 try:
                     task = self.task(task_id)
                 except DamagedRow as damage:
-                    self._on_damage(damage)
+                    self.on_damage(damage)
                     continue
                 if task is None:
                     continue
@@ -374,10 +393,10 @@ class Tasks:
             if claim.commands is None:
                 queue = tenant.first_queue(self.overlay)
             else:
-                named = (tenant.queues.get(command) for command in claim.commands)
+                named = (tenant.dispatching.get(command) for command in claim.commands)
                 queue = self._smallest_head([queue for queue in named if queue is not None])
         except DamagedRow as damage:
-            self._on_damage(damage)
+            self.on_damage(damage)
             return
         if queue is not None:
             self.woken[queue] = None
@@ -445,7 +464,7 @@ class Tasks:
                 if queue is not None:
                     self._ended_all(edge, queue, expires, ended_ids, left)
                     ended_ids, left = [], []
-                queue, edge, expires = queues[old.queue], next_edge, now + self.settings.retention_ms
+                queue, edge, expires = queues[old.queue], next_edge, now + queues[old.queue].settings.retention_ms
             state = ended(_STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
             if state.hooked:
                 try:
@@ -454,6 +473,10 @@ class Tasks:
                     outcomes.append(self.damaged(damage))
                     continue
             put(STATE, task_id, encode_row(state))
+            if action.result or action.artifacts:
+                added_bytes = len(action.result) + len(action.artifacts)
+                queue.stored_bytes += added_bytes
+                queue.tenant.stored_bytes += added_bytes
             hot.drop(task_id)
             ended_ids.append(task_id)
             left.append(queue.tenant.prefix + old.lease_until.to_bytes(8, "big") + task_id)
@@ -488,9 +511,9 @@ class Tasks:
             self._bury(edge, now, queue, action.id, old, action.reason or old.error or NACKED)
             return Returned(True, 0, old.attempts)
         if action.delay_ms is None:
-            delay = backoff_ms(self.settings, old.attempts, self._rng)
+            delay = backoff_ms(queue.settings, old.attempts, self._rng)
         else:
-            delay = min(action.delay_ms, self.settings.backoff_cap_ms)
+            delay = min(action.delay_ms, queue.settings.backoff_cap_ms)
         self._return(table.NACK, now, queue, action.id, old, delay, error=action.reason or old.error)
         return Returned(False, delay, old.attempts)
 
@@ -511,7 +534,7 @@ class Tasks:
             self._move(edge, queue, action.id, old.priority, old.lease_until, 0, state)
             return Returned(False, 0, state.attempts)
         abandons = old.abandons + 1
-        delay = abandon_delay_ms(self.settings, abandons)
+        delay = abandon_delay_ms(queue.settings, abandons)
         state = self._return(table.ABANDON, now, queue, action.id, old, delay, abandons=abandons)
         return Returned(False, delay, state.attempts)
 
@@ -547,18 +570,7 @@ class Tasks:
             return
         if time_key(state.queue, state.expires, task_id) != key:
             return
-        queue = self.registry.by_prefix[state.queue]
-        group = self.overlay.open
-        if state.keyed:
-            body = self.overlay.get(BODY, task_id)
-            assert body is not None, "a state without its body"
-            group.delete(IDEM, idem_key(queue.prefix, decode_body(body).key))
-        group.delete(BODY, task_id)
-        group.delete(STATE, task_id)
-        queue.swept += 1
-        self._hot.drop(task_id)
-        edge = TABLE[_STATE_OF[state.status], table.SWEEP, table.PLAIN]
-        self._move(edge, queue, task_id, state.priority, state.expires, 0, None)
+        self._forget(TABLE[_STATE_OF[state.status], table.SWEEP, table.PLAIN], task_id, state)
 
     def shorten(self, now: int, table_number: int, key: bytes) -> None:
         """After a clock that went back: a lease or a retry delay ends no later than its own length from now."""
@@ -576,11 +588,11 @@ class Tasks:
         elif (
             table_number == DUE
             and state.lease_number  # only delays that the system chose: a client's own runAt is a date and stays
-            and state.run_at > now + self.settings.backoff_cap_ms
+            and state.run_at > now + self.registry.by_prefix[state.queue].settings.backoff_cap_ms
             and self._position(task_id, state) == table.DELAYED
         ):
             edge = TABLE[table.DELAYED, table.REBASE, table.PLAIN]
-            left, entered = state.run_at, now + self.settings.backoff_cap_ms
+            left, entered = state.run_at, now + self.registry.by_prefix[state.queue].settings.backoff_cap_ms
             new = replaced(state, updated=now, run_at=entered)
         else:
             return
@@ -589,35 +601,69 @@ class Tasks:
 
     # What operators do.
 
-    def cancel(self, now: int, action: Cancel) -> Record | Problem:
+    def cancel(self, now: int, action: Cancel) -> Task | Problem:
         """End a task that is not terminal."""
-        state = self._own_state(action.tenant, action.id)
-        if state is None:
-            return self._refuse(TABLE[table.ABSENT, table.CANCEL, table.PLAIN]) or _unreachable()
-        edge = TABLE[self._position(action.id, state), table.CANCEL, table.PLAIN]
-        refusal = self._refuse(edge)
-        if refusal is not None:
-            return refusal
-        new = ended(FAILED, state, now, now + self.settings.retention_ms, CANCELLED_ERROR, cancelled=True)
+        found = self._chosen(action.tenant, action.id, table.CANCEL)
+        if isinstance(found, Problem):
+            return found
+        edge, state, task = found
+        queue = self.registry.by_prefix[state.queue]
+        new = ended(FAILED, state, now, now + queue.settings.retention_ms, CANCELLED_ERROR, cancelled=True)
         left = state.lease_until if state.status == CLAIMED else state.run_at
-        self._end(edge, now, self.registry.by_prefix[state.queue], action.id, left, new)
-        return Record(action.id, new)
+        self._end(edge, now, queue, action.id, left, new)
+        return Task(action.id, task.body, new)
 
     def requeue(self, now: int, action: Requeue) -> Task | Problem:
         """Give a dead letter another life: its attempts and deliveries start again, its id and place stay."""
-        state = self._own_state(action.tenant, action.id)
+        found = self._chosen(action.tenant, action.id, table.REQUEUE)
+        if isinstance(found, Problem):
+            return found
+        edge, state, task = found
+        return Task(action.id, task.body, self._revive(edge, now, action.id, state))
+
+    def purge(self, _now: int, action: Purge) -> Stepped | Problem:
+        """Forget a dead letter."""
+        found = self._chosen(action.tenant, action.id, table.PURGE)
+        if isinstance(found, Problem):
+            return found
+        edge, state, _ = found
+        self._forget(edge, action.id, state)
+        return Stepped(1)
+
+    def requeue_dead(self, now: int, task_id: bytes) -> None:
+        """Requeue what a row of `dead` names."""
+        state = self._dead_state(task_id)
+        self._revive(TABLE[table.DLQ, table.REQUEUE, table.PLAIN], now, task_id, state)
+
+    def purge_dead(self, _now: int, task_id: bytes) -> None:
+        """Forget what a row of `dead` names."""
+        self._forget(TABLE[table.DLQ, table.PURGE, table.PLAIN], task_id, self._dead_state(task_id))
+
+    def _chosen(self, tenant: str, task_id: bytes, event: str) -> tuple[Edge, State, Task] | Problem:
+        """The edge that an operator's event takes, and the task; all that may be damaged has been read then."""
+        state = self._own_state(tenant, task_id)
         if state is None:
-            return self._refuse(TABLE[table.ABSENT, table.REQUEUE, table.PLAIN]) or _unreachable()
-        edge = TABLE[self._position(action.id, state), table.REQUEUE, table.PLAIN]
-        refusal = self._refuse(edge)
-        if refusal is not None:
-            return refusal
-        new = requeued(state, now)
-        self._hot.update(action.id, new)
-        self._move(edge, self.registry.by_prefix[state.queue], action.id, new.priority, state.expires, 0, new)
-        task = self.task(action.id)
+            return self._refuse(TABLE[table.ABSENT, event, table.PLAIN]) or _unreachable()
+        edge = TABLE[self._position(task_id, state), event, table.PLAIN]
+        if edge.refusal:
+            return self._refuse(edge) or _unreachable()
+        task = self.task(task_id)
         assert task is not None
-        return task
+        return edge, state, task
+
+    def _dead_state(self, task_id: bytes) -> State:
+        state = self._state(task_id)
+        if state is None or state.status != DLQ:
+            raise DamagedRow(DEAD, task_id, "it names no dead letter")
+        return state
+
+    def _revive(self, edge: Edge, now: int, task_id: bytes, state: State) -> State:
+        queue = self.registry.by_prefix[state.queue]
+        new = requeued(state, now)
+        self._hot.update(task_id, new)
+        self.overlay.open.delete(DEAD, dead_key(state.queue, state.completed, task_id))
+        self._move(edge, queue, task_id, new.priority, state.expires, 0, new)
+        return new
 
     # Closing a group.
 
@@ -705,7 +751,7 @@ class Tasks:
 
     def damaged(self, damage: DamagedRow) -> Problem:
         """What whoever asked about a task whose rows are damaged is told."""
-        self._on_damage(damage)
+        self.on_damage(damage)
         return errors.unavailable("a stored row of this task is damaged", 60)
 
     def _guard(self, state: State, action: OwnerAction, same_json: Callable[[bytes, bytes], bool] | None = None) -> str:
@@ -748,7 +794,7 @@ class Tasks:
             edge = TABLE[table.CLAIMED, table.EXPIRE, table.SPENT]
             self._bury(edge, now, queue, task_id, old, LEASE_EXPIRED)
         else:
-            delay = backoff_ms(self.settings, old.attempts, self._rng)
+            delay = backoff_ms(queue.settings, old.attempts, self._rng)
             self._return(table.EXPIRE, now, queue, task_id, old, delay, error=LEASE_EXPIRED)
 
     def _return(
@@ -772,8 +818,9 @@ class Tasks:
 
     def _bury(self, edge: Edge, now: int, queue: Queue, task_id: bytes, old: State, reason: str) -> None:
         """A claimed task becomes a dead letter."""
-        state = ended(DLQ, old, now, now + self.settings.dead_retention_ms, reason)
+        state = ended(DLQ, old, now, now + queue.settings.dead_retention_ms, reason)
         self._end(edge, now, queue, task_id, old.lease_until, state)
+        self.overlay.open.put_keys(DEAD, [dead_key(queue.prefix, now, task_id)])
 
     def _end(self, edge: Edge, now: int, queue: Queue, task_id: bytes, left_at: int, state: State) -> None:
         if state.hooked:
@@ -787,6 +834,29 @@ class Tasks:
         task = self.task(task_id)
         assert task is not None
         self.outbox.add(now, queue.tenant.prefix, task_id, task.body, state)
+
+    def _forget(self, edge: Edge, task_id: bytes, state: State) -> None:
+        """All rows of a terminal task go."""
+        queue, group = self.registry.by_prefix[state.queue], self.overlay.open
+        if state.keyed:
+            body = self.overlay.get(BODY, task_id)
+            assert body is not None, "a state without its body"
+            group.delete(IDEM, idem_key(queue.prefix, decode_body(body).key))
+        if task_id in group.tables[BODY]:
+            # Made in this very group, whose commit must have taken longer than the task's lease: nothing lies below.
+            group.undo(BODY, task_id)
+            group.undo(STATE, task_id)
+        else:
+            group.delete(BODY, task_id)
+            group.delete(STATE, task_id)
+        if state.status == DLQ:
+            group.delete(DEAD, dead_key(state.queue, state.completed, task_id))
+        size = state.stored_bytes
+        queue.swept += 1
+        queue.stored_bytes -= size
+        queue.tenant.stored_bytes -= size
+        self._hot.drop(task_id)
+        self._move(edge, queue, task_id, state.priority, state.expires, 0, None)
 
     def _move(
         self,
@@ -830,6 +900,8 @@ class Tasks:
             counts[leaving] -= tasks
         if entering != table.ABSENT:
             counts[entering] += tasks
+        if queue.restricted and leaving != entering:
+            self._count_in_flight(queue.tenant, leaving, entering, tasks)
 
     def _enter_ready(self, queue: Queue, keys: list[bytes]) -> None:
         self.overlay.open.put_keys(READY, keys)
@@ -837,6 +909,23 @@ class Tasks:
             queue.tenant.head_changed(queue)
         if queue.line or queue.tenant.anyone:
             self.woken[queue] = None
+
+    def _count_in_flight(self, tenant: Tenant, leaving: str, entering: str, tasks: int) -> None:
+        """More or fewer tasks are claimed; where the limit had been reached, others may be claimed now."""
+        if entering == table.CLAIMED:
+            tenant.in_flight += tasks
+        elif leaving == table.CLAIMED:
+            in_flight_max = tenant.control.in_flight_max
+            full = in_flight_max is not None and tenant.in_flight >= in_flight_max
+            tenant.in_flight -= tasks
+            if full:
+                self.wake_tenant(tenant)
+
+    def wake_tenant(self, tenant: Tenant) -> None:
+        """More may be claimed of this tenant than before: have those who wait for its queues looked at."""
+        for queue in tenant.dispatching.values():
+            if queue.counts[table.READY] and (queue.line or tenant.anyone):
+                self.woken[queue] = None
 
 
 def _unreachable() -> Problem:

@@ -42,6 +42,7 @@ class Task(msgspec.Struct, gc=False):
 class NewTask(msgspec.Struct, gc=False):
     """What a client asks to create. `run_at` (ms) beats `delay_ms`; 0 means none.
 
+    `queue_attempts` says that the client named no `max_attempts`, so one that is set for the queue counts.
     `request_hash` covers what the contract compares of two requests with one key; it is empty without a key.
     """
 
@@ -56,6 +57,7 @@ class NewTask(msgspec.Struct, gc=False):
     trace_parent: str = ""
     trace_state: str = ""
     request_hash: bytes = b""
+    queue_attempts: bool = False
 
 
 class Operation(msgspec.Struct, gc=False):
@@ -194,15 +196,74 @@ class FinishBatch(Operation, gc=False):
 
 
 class Cancel(Operation, gc=False):
-    """An operator ends a task that is not terminal. Outcome: Record or Problem."""
+    """An operator ends a task that is not terminal. `by` and `reason` are for the audit. Outcome: Task or Problem."""
 
     id: bytes
+    by: str = ""
+    reason: str = ""
 
 
 class Requeue(Operation, gc=False):
     """An operator gives a dead letter another life under its old id. Outcome: Task or Problem."""
 
     id: bytes
+    by: str = ""
+
+
+class Purge(Operation, gc=False):
+    """An operator has a dead letter forgotten. Outcome: Stepped or Problem."""
+
+    id: bytes
+    by: str = ""
+
+
+class SetQueue(Operation, gc=False):
+    """An operator changes what is set for a queue. Outcome: Changed or Problem.
+
+    `changes` are fields of `QueueControl`; `action` and `detail` are for the audit.
+    """
+
+    command: str
+    changes: dict[str, Any]
+    by: str = ""
+    action: str = "queue.set"
+    detail: str = ""
+
+
+class SetLimits(Operation, gc=False):
+    """An operator sets a tenant's limits: fields of `TenantControl`. Outcome: Changed or Problem."""
+
+    changes: dict[str, int | None]
+    by: str = ""
+    detail: str = ""
+
+
+class Step(Operation, gc=False):
+    """An operator's change of up to `limit` tasks, made a few at a time. Outcome: Stepped or Problem.
+
+    `before` is a moment (ms) that they must have entered their state before; `command` None means every queue. `low`,
+    `done` and `audited` are the state machine's: where to go on, how far it is, and the number of its audit entry.
+    """
+
+    command: str | None
+    before: int
+    limit: int
+    by: str = ""
+    low: bytes = b""
+    done: int = 0
+    audited: int = 0
+
+
+class RequeueDead(Step, gc=False):
+    """Gives dead letters another life."""
+
+
+class PurgeDead(Step, gc=False):
+    """Has dead letters forgotten."""
+
+
+class Cleanup(Step, gc=False):
+    """Sweeps tasks whose retention was over by `before`, and index rows that fit no task."""
 
 
 class Due(msgspec.Struct, gc=False):
@@ -269,6 +330,17 @@ class Record(msgspec.Struct, gc=False):
 
     id: bytes
     state: State
+
+
+class Stepped(msgspec.Struct, gc=False):
+    """So many tasks were changed; `more` says that there may be others."""
+
+    done: int
+    more: bool = False
+
+
+class Changed(msgspec.Struct, gc=False):
+    """What was set is durable."""
 
 
 class Extended(msgspec.Struct, gc=False):

@@ -13,6 +13,7 @@ Invariant: an outcome leaves only when every write it was derived from is durabl
 for the newest group with writes, since the decision may have read any of them.
 """
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final, Protocol
@@ -21,17 +22,19 @@ from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay, Reader
 from appliance.engine.rows import DamagedRow, Letter, decode_body, decode_letter, decode_state
 from appliance.engine.tables import BODY, DUE, LEASE, LETTER, POST, QUEUE_BYTES, READY, STATE, prefix_end
-from appliance.errors import Problem, unavailable
+from appliance.errors import RATE_LIMITED, Problem, unavailable
+from appliance.tasks import operators
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
 from appliance.tasks.inbox import Inboxes
+from appliance.tasks.lists import Lists
 from appliance.tasks.machine import Tasks, Timings
 from appliance.tasks.model import (
     FOREVER_MS,
     Abandon,
-    Cancel,
     Claim,
     Claimed,
+    Cleanup,
     Create,
     CreateBatch,
     Due,
@@ -40,10 +43,12 @@ from appliance.tasks.model import (
     Heartbeat,
     Nack,
     Operation,
-    Requeue,
+    PurgeDead,
+    RequeueDead,
     Resend,
     ResendAll,
     Settle,
+    Step,
     Task,
 )
 from appliance.tasks.queues import Queue
@@ -59,6 +64,15 @@ TIMER_QUANTUM: Final = 64
 
 SWEEP_QUANTUM: Final = 250
 """Tasks swept per group: about 2 ms of held loop per 1,000, so a sweep never dominates a group."""
+
+STEP_QUANTUM: Final = 32
+"""Tasks that operators' steps change per group: a million take a while and hardly slow down what goes on."""
+
+STEPS_MAX: Final = 100
+"""Steps that wait at once; each holds a request."""
+
+BROKEN_OFF: Final = unavailable("the change was broken off; a part of it has happened, and it can be asked for again")
+"""What the operator hears whose step was under way when a group failed."""
 
 SWEEP_SHARE_DIVISOR: Final = 4
 TURN_SHARE_DIVISOR: Final = 8
@@ -164,10 +178,13 @@ class Scheduler:
         self._sweep_ready: list[bytes] = []
         self._sweep_touching = False
         self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
+        self._steps: deque[Step] = deque()
+        self._step_quota = self._share(STEP_QUANTUM, TURN_SHARE_DIVISOR)
         self._rebase: list[tuple[int, bytes, bytes]] = []
         self._too_large = False
         self._first_number = 1
         self._begin_epoch(now)
+        self.lists = Lists(store, lambda: self.tasks.registry, on_error)
 
     # What fronts call.
 
@@ -251,7 +268,10 @@ class Scheduler:
         if not self._full(self.overlay.open):
             if self._rebase:
                 return 0
-            times += [tasks.leases.next_time(), tasks.delays.next_time(), tasks.outbox.lapsed.next_time()]
+            times += [tasks.leases.next_time(), tasks.delays.next_time()]
+            times += [tasks.outbox.lapsed.next_time(), tasks.pauses.next_time()]
+            if self._steps and self._step_quota > 0:
+                return 0
             if self._may_sweep():
                 times.append(tasks.retention.next_time())
         if self.courier is not None and self.courier.room() > 0:
@@ -294,6 +314,7 @@ class Scheduler:
         answer = problem or unavailable("the write could not be made durable; it may or may not have happened")
         lost = self.overlay.all_groups()
         waiting = self.tasks.waits.live_claims()
+        steps, self._steps = self._steps, deque()
         self._edges_before = self.edge_counts()
         self._first_number = self.overlay.open.number + 1
         self.epoch += 1
@@ -302,6 +323,8 @@ class Scheduler:
         for group in lost:
             for sink, _ in group.answers:
                 self._answer(sink, answer)
+        for step in steps:
+            self._answer(step.sink, BROKEN_OFF if step.done else answer)
         self._wake()
 
     def _begin_epoch(self, now: int) -> None:
@@ -322,6 +345,7 @@ class Scheduler:
         self._sweep_ready = []
         self._sweep_touching = False
         self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
+        self._step_quota = self._share(STEP_QUANTUM, TURN_SHARE_DIVISOR)
         self._rebase = _rebase_ranges(self.tasks, now)
         self._store.release()
 
@@ -333,6 +357,7 @@ class Scheduler:
             or self.tasks.woken
             or self._sweep_ready
             or self._rebase
+            or (self._steps and self._step_quota > 0)
             or self.next_time() <= now
         )
 
@@ -346,11 +371,13 @@ class Scheduler:
         if not self._full(group):
             # Before the inboxes: a load that fills every group would leave no room for it after them.
             self._sweep(now)
+            self._take_steps(now)
         busy = True
         while busy and not self._full(group):
             busy = self._timers(now)
             busy |= self._one_turn(now, group)
             self._match(now, group)
+        self._take_steps(now)
 
     def _share(self, quantum: int, divisor: int) -> int:
         return min(quantum, max(1, self.group_limit // divisor))
@@ -367,7 +394,8 @@ class Scheduler:
         self._each(tasks.became_due, now, due)
         lapsed = self._take(tasks.outbox.lapsed, now, quantum)
         self._each(tasks.outbox.forget, now, lapsed)
-        return bool(ended or due or lapsed)
+        resumed = operators.end_pauses(tasks, now)
+        return bool(ended or due or lapsed or resumed)
 
     def _take(self, deadlines: Deadlines, now: int, quantum: int) -> list[bytes]:
         try:
@@ -415,7 +443,7 @@ class Scheduler:
         before = self.overlay.open.transitions
         outcome = self._outcome(_HANDLERS[type(operation)], now, operation)
         if outcome is None:
-            return  # a claim that now waits
+            return  # a claim that now waits, or a step that has just begun
         self._release(operation.sink, outcome, wrote=self.overlay.open.transitions != before)
 
     def _outcome(self, decide: Callable[["Scheduler", int, Any], Any], now: int, operation: Operation) -> Any:
@@ -473,11 +501,28 @@ class Scheduler:
     def _finish_batch(self, now: int, operation: FinishBatch) -> Any:
         return self.tasks.finish_all(now, operation.items, self._same_json)
 
-    def _cancel(self, now: int, operation: Cancel) -> Any:
-        return self.tasks.cancel(now, operation)
+    def _operate(self, now: int, operation: Operation) -> Any:
+        return operators.HANDLERS[type(operation)](self.tasks, now, operation)
 
-    def _requeue(self, now: int, operation: Requeue) -> Any:
-        return self.tasks.requeue(now, operation)
+    # Operators' steps: a few tasks per group, one step after the other in turn.
+
+    def _begin_step(self, _now: int, step: Step) -> Any:
+        if len(self._steps) >= STEPS_MAX:
+            return Problem(RATE_LIMITED, "too many changes of many tasks are under way", retry_after_seconds=1)
+        self._steps.append(step)
+        return None
+
+    def _take_steps(self, now: int) -> None:
+        while self._steps and self._step_quota > 0 and not self._full(self.overlay.open):
+            step = self._steps.popleft()
+            before = self.overlay.open.transitions
+            outcome = operators.advance(self.tasks, now, step, self._step_quota)
+            changed = self.overlay.open.transitions - before
+            self._step_quota -= changed
+            if outcome is None:
+                self._steps.append(step)
+            else:
+                self._release(step.sink, outcome, wrote=changed > 0)
 
     def _settle(self, now: int, operation: Settle) -> Any:
         return self.tasks.outbox.settle(now, operation)
@@ -637,6 +682,7 @@ class Scheduler:
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
         group = self.overlay.close()
         self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
+        self._step_quota = self._share(STEP_QUANTUM, TURN_SHARE_DIVISOR)
         self._seam.submit(group.number, group.close())
         self._read_ahead()
         return True
@@ -673,11 +719,11 @@ _HANDLERS: Final[dict[type[Operation], Callable[[Scheduler, int, Any], Any]]] = 
     Abandon: Scheduler._abandon,
     Finish: Scheduler._finish,
     FinishBatch: Scheduler._finish_batch,
-    Cancel: Scheduler._cancel,
-    Requeue: Scheduler._requeue,
     Settle: Scheduler._settle,
     Resend: Scheduler._resend,
     ResendAll: Scheduler._resend_all,
+    **dict.fromkeys(operators.HANDLERS, Scheduler._operate),
+    **dict.fromkeys((RequeueDead, PurgeDead, Cleanup), Scheduler._begin_step),
 }
 
 

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from appliance.engine.rows import QueueControl
+
 
 class TaskSettings(msgspec.Struct, frozen=True):
     """Settings and bounds of the state machine. Times are milliseconds, sizes bytes."""
@@ -31,3 +33,12 @@ class TaskSettings(msgspec.Struct, frozen=True):
     group_transitions_max: int = 1000
     group_bytes_max: int = 1 << 20
     """A group is closed at either: the puts of one group hold the loop for about 0.4 ms per 1,000."""
+
+
+_OVERRIDES = ("retention_ms", "dead_retention_ms", "backoff_policy", "backoff_base_ms", "backoff_cap_ms")
+
+
+def settings_of(node: TaskSettings, control: QueueControl) -> TaskSettings:
+    """The settings of one queue: the node's, but for what operators have set."""
+    own = {name: value for name in _OVERRIDES if (value := getattr(control, name)) is not None}
+    return msgspec.structs.replace(node, **own) if own else node

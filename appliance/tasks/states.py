@@ -41,6 +41,7 @@ def claimed(edge: Edge, old: State, now: int, claim: Claim) -> State:
         old.lease_number + 1,
         now,
         old.hooked,
+        old.payload_bytes,
     )
 
 
@@ -60,6 +61,7 @@ def returned(edge: Edge, old: State, now: int, run_at: int, abandons: int, error
         error=error,
         lease_number=old.lease_number,
         hooked=old.hooked,
+        payload_bytes=old.payload_bytes,
     )
 
 
@@ -98,6 +100,7 @@ def ended(
         old.lease_number,
         old.claimed,
         old.hooked,
+        old.payload_bytes,
     )
 
 
@@ -112,6 +115,7 @@ def requeued(old: State, now: int) -> State:
         keyed=old.keyed,
         lease_number=old.lease_number,
         hooked=old.hooked,
+        payload_bytes=old.payload_bytes,
     )
 
 

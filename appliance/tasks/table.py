@@ -6,7 +6,7 @@
      │ create later    │◄─ ─ ─ DLQ   │ │ └─────────────────────────────────► FAILED
      └──────────► DELAYED ◄──────────┘ │ nack or expiry when spent,
                        due: ─► READY   └ abandon at the delivery bound ─────► DLQ
-                                                        sweep: any terminal state ─► ABSENT
+                                       sweep: any terminal state ─► ABSENT, purge: DLQ ─► ABSENT
 
 The code asks `TABLE[state, event, guard]` for an edge and does what the edge says: a missing entry is our own error and
 raises. An edge either refuses (`refusal` is the contract's code) and changes nothing, or moves the task to `next` and
@@ -38,6 +38,7 @@ ABANDON: Final = "abandon"
 EXPIRE: Final = "expire"
 CANCEL: Final = "cancel"
 REQUEUE: Final = "requeue"
+PURGE: Final = "purge"
 SWEEP: Final = "sweep"
 REBASE: Final = "rebase"  # the clock went back: a time that the system chose is brought near again
 OWNER_EVENTS: Final = (HEARTBEAT, COMPLETE, FAIL, NACK, ABANDON)
@@ -123,6 +124,7 @@ _edge(CLAIMED, EXPIRE, SPENT, DLQ)
 _edge(CLAIMED, REBASE, PLAIN, CLAIMED)
 _edge(DELAYED, REBASE, PLAIN, DELAYED)
 _edge(DLQ, REQUEUE, PLAIN, READY, owner="drop")
+_edge(DLQ, PURGE, PLAIN, ABSENT)
 for _state in (*WAITING_STATES, CLAIMED):
     _edge(_state, CANCEL, PLAIN, FAILED)
 for _state in TERMINAL_STATES:
@@ -151,11 +153,12 @@ _edge(FAILED, FAIL, REPEAT, FAILED)
 
 # Operators' actions where they do not apply.
 _edge(ABSENT, CANCEL, PLAIN, ABSENT, refusal=errors.NOT_FOUND)
-_edge(ABSENT, REQUEUE, PLAIN, ABSENT, refusal=errors.NOT_FOUND)
+for _event in (REQUEUE, PURGE):
+    _edge(ABSENT, _event, PLAIN, ABSENT, refusal=errors.NOT_FOUND)
+    for _state in (*WAITING_STATES, CLAIMED, COMPLETED, FAILED):
+        _edge(_state, _event, PLAIN, _state, refusal=errors.NOT_CLAIMED)
 for _state in TERMINAL_STATES:
     _edge(_state, CANCEL, PLAIN, _state, refusal=errors.NOT_CLAIMED)
-for _state in (*WAITING_STATES, CLAIMED, COMPLETED, FAILED):
-    _edge(_state, REQUEUE, PLAIN, _state, refusal=errors.NOT_CLAIMED)
 
 EDGES: Final = tuple(TABLE.values())
 
@@ -168,3 +171,17 @@ REFUSAL_MESSAGES: Final = {
     errors.CANCELLED: "the task was cancelled",
 }
 """What a refused event tells people; the edge's `refusal` is what it tells programs."""
+
+OPERATOR_MESSAGES: Final = {
+    CANCEL: "the task has ended",
+    REQUEUE: "the task is not a dead letter",
+    PURGE: "the task is not a dead letter",
+}
+"""What an operator is told where the contract's `not-claimed` stands for another reason."""
+
+
+def message_of(edge: Edge) -> str:
+    """What a refusing edge tells people."""
+    if edge.refusal == errors.NOT_CLAIMED and edge.event in OPERATOR_MESSAGES:
+        return OPERATOR_MESSAGES[edge.event]
+    return REFUSAL_MESSAGES[edge.refusal]

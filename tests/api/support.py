@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api, ApiSettings
 from appliance.api.canonical import same_json
 from appliance.auth.caller import WORKER_SCOPES, Caller, Kind
@@ -20,6 +21,9 @@ START_MS = 1_780_000_000_000
 """2026-05-28T20:26:40.000Z."""
 
 TASKS = "/v1/codeq/tasks"
+ADMIN = "/v1/codeq/admin"
+
+FACTS = NodeJson("node-1", "1.2.3", 1, "2026-05-28T20:26:40.000Z", 12.5, "fsync", 4096, 1 << 30, None)
 
 
 class DictionaryStore:
@@ -129,6 +133,9 @@ def caller(
     subject: str = "",
     commands: Iterable[str] | None = None,
     scopes: Iterable[str] = WORKER_SCOPES,
+    *,
+    admin: bool = False,
+    operator: bool = False,
 ) -> Caller:
     return Caller(
         tenant=tenant,
@@ -136,8 +143,8 @@ def caller(
         kind=kind,
         commands=None if commands is None else frozenset(commands),
         scopes=frozenset(scopes),
-        admin=False,
-        operator=False,
+        admin=admin,
+        operator=operator,
         expires=float("inf"),
     )
 
@@ -155,6 +162,9 @@ class Tokens:
             "idle": caller("worker", subject="idle", commands=[]),
             "other-producer": caller("producer", tenant="other"),
             "other-worker": caller("worker", tenant="other"),
+            "admin": caller("producer", subject="ann", admin=True),
+            "other-admin": caller("producer", tenant="other", subject="otto", admin=True),
+            "operator": caller("producer", tenant="ops", subject="olga", admin=True, operator=True),
         }
 
     def authenticate(self, header: bytes | None, now_seconds: float, peer: str = "") -> Caller:
@@ -175,10 +185,17 @@ class Node:
         self.wakes = 0
         self.tokens = Tokens()
         self.is_ready = True
+        self._settings = settings or ApiSettings()
+        self._task_settings = tasks or TaskSettings(backoff_policy="fixed")
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process on what is durable."""
+        self.seam.held = None
         self.scheduler = Scheduler(
             self.store,
             self.seam,
-            tasks or TaskSettings(backoff_policy="fixed"),
+            self._task_settings,
             Random(1),
             wake=self._wake,
             now=self.now,
@@ -188,11 +205,12 @@ class Node:
         self.api = Api(
             self.scheduler,
             self.tokens,
-            settings or ApiSettings(),
+            self._settings,
             lambda: self.now,
             lambda: self.now / 1000,
             lambda: [b"codeq_up 1\n", b"codeq_two 2\n"],
             lambda: self.is_ready,
+            lambda: FACTS,
         )
 
     def _wake(self) -> None:

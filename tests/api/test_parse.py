@@ -18,7 +18,7 @@ def _new(body: bytes) -> NewTask:
 
 
 def test_defaults_are_filled_in() -> None:
-    assert _new(b'{"command":"a","payload":null}') == NewTask("a", b"null", max_attempts=7)
+    assert _new(b'{"command":"a","payload":null}') == NewTask("a", b"null", max_attempts=7, queue_attempts=True)
 
 
 def test_every_field_arrives() -> None:

@@ -8,19 +8,25 @@ from appliance.engine.rows import (
     DLQ,
     FAILED,
     PENDING,
+    AuditEntry,
     Body,
     Delivery,
     Idem,
     Letter,
     Mark,
+    QueueControl,
     QueueRow,
     State,
+    TenantControl,
     encode_row,
     seal,
 )
 from appliance.engine.store import MARK_KEY, Store
 from appliance.engine.tables import (
+    AUDIT,
     BODY,
+    CONTROL,
+    DEAD,
     DUE,
     EXPIRE,
     IDEM,
@@ -34,11 +40,14 @@ from appliance.engine.tables import (
     QUEUE,
     READY,
     STATE,
+    audit_key,
     command_name_key,
+    dead_key,
     idem_key,
     queue_prefix,
     ready_key,
     tenant_name_key,
+    tenant_prefix,
     time_key,
 )
 
@@ -60,7 +69,7 @@ READY_TASK, DELAYED_TASK, CLAIMED_TASK, COMPLETED_TASK, FAILED_TASK, DEAD_TASK =
 def task_rows(task_id: bytes, state: State, key: str = "") -> Rows:
     """Everything that a task with this state has; a PENDING one with a time to run is delayed."""
     body = Body(COMMANDS[state.queue], b'{"n":1}', 1000, key=key)
-    state.keyed = bool(key)
+    state.keyed, state.payload_bytes = bool(key), len(body.payload)
     index = {
         PENDING: (DUE, time_key(state.queue, state.run_at, task_id))
         if state.run_at
@@ -68,6 +77,8 @@ def task_rows(task_id: bytes, state: State, key: str = "") -> Rows:
         CLAIMED: (LEASE, time_key(state.queue, state.lease_until, task_id)),
     }.get(state.status, (EXPIRE, time_key(state.queue, state.expires, task_id)))
     rows: Rows = {(BODY, task_id): encode_row(body), (STATE, task_id): encode_row(state), index: b""}
+    if state.status == DLQ:
+        rows[DEAD, dead_key(state.queue, state.completed, task_id)] = b""
     if key:
         rows[IDEM, idem_key(state.queue, key)] = encode_row(Idem(task_id, b"hash"))
     return rows
@@ -91,11 +102,14 @@ def sound_rows() -> Rows:
     rows: Rows = {
         (NAME, tenant_name_key("acme")): encode_row(TENANT),
         (NAME, tenant_name_key("other")): encode_row(OTHER_TENANT),
-        (QUEUE, MAIL): encode_row(QueueRow(ready=1, delayed=1, claimed=1, created=5, swept=2)),
-        (QUEUE, SMS): encode_row(QueueRow(completed=1, created=1)),
-        (QUEUE, OTHER_MAIL): encode_row(QueueRow(failed=1, dlq=1, created=2)),
+        (QUEUE, MAIL): encode_row(QueueRow(ready=1, delayed=1, claimed=1, created=5, swept=2, stored_bytes=21)),
+        (QUEUE, SMS): encode_row(QueueRow(completed=1, created=1, stored_bytes=8)),
+        (QUEUE, OTHER_MAIL): encode_row(QueueRow(failed=1, dlq=1, created=2, stored_bytes=14)),
         (META, MARK_KEY): encode_row(Mark(LAPSED_DELIVERY, 5000, OTHER_TENANT + 1)),
         (META, b"unknown to this version"): b"anything",
+        (CONTROL, MAIL): encode_row(QueueControl(dispatch_paused=True)),
+        (CONTROL, tenant_prefix(TENANT)): encode_row(TenantControl(rest_per_second=5, audit_next=2)),
+        (AUDIT, audit_key(tenant_prefix(TENANT), 1)): encode_row(AuditEntry(4000, "ann", "queue.pause", "mail")),
     }
     for queue, command in COMMANDS.items():
         tenant, number = int.from_bytes(queue[:4], "big"), int.from_bytes(queue[4:], "big")

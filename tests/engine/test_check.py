@@ -24,10 +24,26 @@ from appliance.engine.findings import (
     Finding,
     Report,
 )
-from appliance.engine.rows import CLAIMED, SEAL_BYTES, Body, Delivery, Idem, Mark, QueueRow, decode_state, encode_row
+from appliance.engine.rows import (
+    CLAIMED,
+    SEAL_BYTES,
+    AuditEntry,
+    Body,
+    Delivery,
+    Idem,
+    Mark,
+    QueueControl,
+    QueueRow,
+    TenantControl,
+    decode_state,
+    encode_row,
+)
 from appliance.engine.store import FORMAT_KEY, MARK_KEY, Store
 from appliance.engine.tables import (
+    AUDIT,
     BODY,
+    CONTROL,
+    DEAD,
     DUE,
     EXPIRE,
     ID_BYTES,
@@ -42,11 +58,14 @@ from appliance.engine.tables import (
     READY,
     STATE,
     TABLE_NAMES,
+    audit_key,
     command_name_key,
+    dead_key,
     idem_key,
     queue_prefix,
     ready_key,
     tenant_name_key,
+    tenant_prefix,
     time_key,
 )
 from appliance.engine.tables import NAME as NAME_TABLE
@@ -109,13 +128,32 @@ def state(task_id: bytes, **changes: object) -> Callable[[Rows], None]:
     return bend
 
 
+def counters(**counts: int) -> bytes:
+    """Counters of the queue with the completed task."""
+    return encode_row(QueueRow(**counts, stored_bytes=8))
+
+
+DEAD_GONE = [(ROW, STATE), (INDEX, EXPIRE), (INDEX, DEAD), *[(COUNTER, QUEUE)] * 2]
+"""What is found where the state of the dead letter makes no sense."""
+
 BENT: list[tuple[str, Callable[[Rows], None], list[tuple[str, int]]]] = [
     ("body missing", drop(BODY, READY_TASK), [(TASK, STATE)]),
-    ("state missing", drop(STATE, COMPLETED_TASK), [(TASK, BODY), (INDEX, EXPIRE), (COUNTER, QUEUE)]),
+    ("state missing", drop(STATE, COMPLETED_TASK), [(TASK, BODY), (INDEX, EXPIRE), *[(COUNTER, QUEUE)] * 2]),
     ("ready row missing", drop(READY, ready_key(MAIL, 7, READY_TASK)), [(INDEX, STATE)]),
     ("due row missing", drop(DUE, time_key(MAIL, 9000, DELAYED_TASK)), [(INDEX, STATE), *[(COUNTER, QUEUE)] * 2]),
     ("lease row missing", drop(LEASE, time_key(MAIL, 7000, CLAIMED_TASK)), [(INDEX, STATE)]),
     ("expire row missing", drop(EXPIRE, time_key(SMS, 8000, COMPLETED_TASK)), [(INDEX, STATE)]),
+    ("dead row missing", drop(DEAD, dead_key(OTHER_MAIL, 0, DEAD_TASK)), [(INDEX, STATE)]),
+    ("dead row of a live task", put(DEAD, dead_key(MAIL, 0, READY_TASK)), [(INDEX, DEAD)]),
+    ("dead row at another time", put(DEAD, dead_key(OTHER_MAIL, 1, DEAD_TASK)), [(INDEX, DEAD)]),
+    ("settings of an unknown queue", put(CONTROL, queue_prefix(1, 9), encode_row(QueueControl())), [(NAME, CONTROL)]),
+    ("limits of an unknown tenant", put(CONTROL, tenant_prefix(9), encode_row(TenantControl())), [(NAME, CONTROL)]),
+    ("settings that cannot be decoded", put(CONTROL, MAIL, b"\xc1"), [(ROW, CONTROL)]),
+    ("entry of an unknown tenant", put(AUDIT, audit_key(tenant_prefix(9), 1), encode_row(AuditEntry(1, "", "", ""))),
+     [(NAME, AUDIT)]),
+    ("entry that cannot be decoded", put(AUDIT, audit_key(tenant_prefix(1), 1), b"\xc1"), [(ROW, AUDIT)]),
+    ("size of a payload forgotten", state(READY_TASK, payload_bytes=0), [(TASK, STATE), (COUNTER, QUEUE)]),
+    ("stored bytes wrong", put(QUEUE, SMS, encode_row(QueueRow(completed=1, created=1))), [(COUNTER, QUEUE)]),
     ("ready and due", put(DUE, time_key(MAIL, 0, READY_TASK)), [(INDEX, STATE)]),
     ("second ready row", put(READY, ready_key(MAIL, 6, READY_TASK)), [(INDEX, READY)]),
     ("ready row in another queue", put(READY, ready_key(SMS, 7, READY_TASK)), [(INDEX, READY)]),
@@ -129,11 +167,12 @@ BENT: list[tuple[str, Callable[[Rows], None], list[tuple[str, int]]]] = [
     ("state left behind by a claim", state(READY_TASK, status=CLAIMED),
      [(INDEX, STATE), (INDEX, READY), *[(COUNTER, QUEUE)] * 2]),
     ("priority changed", state(READY_TASK, priority=8), [(INDEX, STATE), (INDEX, READY)]),
-    ("unknown status", state(DEAD_TASK, status=9), [(ROW, STATE), (INDEX, EXPIRE), (COUNTER, QUEUE)]),
-    ("priority beyond the key", state(DEAD_TASK, priority=256), [(ROW, STATE), (INDEX, EXPIRE), (COUNTER, QUEUE)]),
-    ("time before all times", state(DEAD_TASK, expires=-1), [(ROW, STATE), (INDEX, EXPIRE), (COUNTER, QUEUE)]),
-    ("queue too short", state(DEAD_TASK, queue=b"\0"), [(ROW, STATE), (INDEX, EXPIRE), (COUNTER, QUEUE)]),
-    ("body of another command", put(BODY, READY_TASK, encode_row(Body("sms", b"1", 0, key="k" * 256))), [(TASK, BODY)]),
+    ("unknown status", state(DEAD_TASK, status=9), DEAD_GONE),
+    ("priority beyond the key", state(DEAD_TASK, priority=256), DEAD_GONE),
+    ("time before all times", state(DEAD_TASK, expires=-1), DEAD_GONE),
+    ("queue too short", state(DEAD_TASK, queue=b"\0"), DEAD_GONE),
+    ("body of another command", put(BODY, READY_TASK, encode_row(Body("sms", b'{"n":1}', 0, key="k" * 256))),
+     [(TASK, BODY)]),
     ("key that the state forgot", state(CLAIMED_TASK, keyed=False), [(TASK, STATE)]),
     ("key that the body lacks", state(DELAYED_TASK, keyed=True), [(TASK, STATE)]),
     ("key without a row", drop(IDEM, idem_key(MAIL, "claimed")), [(INDEX, STATE)]),
@@ -143,9 +182,9 @@ BENT: list[tuple[str, Callable[[Rows], None], list[tuple[str, int]]]] = [
     ("key of a keyless task", put(IDEM, idem_key(SMS, "k"), encode_row(Idem(COMPLETED_TASK, b""))), [(INDEX, IDEM)]),
     ("key of no task", put(IDEM, idem_key(MAIL, "k"), encode_row(Idem(NO_TASK, b""))), [(INDEX, IDEM)]),
     ("key of a senseless id", put(IDEM, idem_key(MAIL, "k"), encode_row(Idem(b"", b""))), [(INDEX, IDEM)]),
-    ("counter too high", put(QUEUE, SMS, encode_row(QueueRow(completed=2, created=2))), [(COUNTER, QUEUE)]),
-    ("created is not the sum", put(QUEUE, SMS, encode_row(QueueRow(completed=1, created=2))), [(COUNTER, QUEUE)]),
-    ("swept below zero", put(QUEUE, SMS, encode_row(QueueRow(completed=1, swept=-1))), [(COUNTER, QUEUE)]),
+    ("counter too high", put(QUEUE, SMS, counters(completed=2, created=2)), [(COUNTER, QUEUE)]),
+    ("created is not the sum", put(QUEUE, SMS, counters(completed=1, created=2)), [(COUNTER, QUEUE)]),
+    ("swept below zero", put(QUEUE, SMS, counters(completed=1, swept=-1)), [(COUNTER, QUEUE)]),
     ("counters missing", drop(QUEUE, SMS), [(COUNTER, QUEUE)]),
     ("queue without a name", put(QUEUE, queue_prefix(1, 9), encode_row(QueueRow())), [(NAME, QUEUE)]),
     ("command name missing", drop(NAME_TABLE, command_name_key(1, "sms")), [(TASK, BODY), (NAME, QUEUE)]),
@@ -168,7 +207,7 @@ BENT: list[tuple[str, Callable[[Rows], None], list[tuple[str, int]]]] = [
     ("delivery that cannot be decoded", put(OUTBOX, WAITING_DELIVERY, b"\xc1"), [(ROW, OUTBOX)]),
     ("letter that cannot be decoded", put(LETTER, WAITING_DELIVERY, b"\xc1"), [(ROW, LETTER)]),
     ("mark missing", drop(META, MARK_KEY), [(MARK, META)]),
-    ("state that cannot be decoded", put(STATE, DEAD_TASK, b"\xc1"), [(ROW, STATE), (COUNTER, QUEUE)]),
+    ("state that cannot be decoded", put(STATE, DEAD_TASK, b"\xc1"), [(ROW, STATE), *[(COUNTER, QUEUE)] * 2]),
     ("body that cannot be decoded", put(BODY, DEAD_TASK, b"\x90"), [(ROW, BODY)]),
     ("counters that cannot be decoded", put(QUEUE, SMS, b"\xc1"), [(ROW, QUEUE)]),
     ("name that cannot be decoded", put(NAME_TABLE, tenant_name_key("bad"), b"\xc1"), [(ROW, NAME_TABLE)]),

@@ -16,6 +16,7 @@ from appliance.tasks.model import (
     CreateBatch,
     NewTask,
     Operation,
+    Purge,
     Requeue,
     Resend,
     ResendAll,
@@ -260,11 +261,13 @@ class Operator(Client):
         if self.chance(0.05):
             task_id, expect = self.rng.randbytes(16), "not-found"
         state = self.world.ledger.states.get(task_id)
-        requeue = self.chance(0.85 if state is not None and state.status == DLQ else 0.3)
+        requeue = self.chance(0.7 if state is not None and state.status == DLQ else 0.3)
         if requeue:
-            self.ask(lambda sink: Requeue(tenant, sink, task_id), self.think, expect)
+            self.ask(lambda sink: Requeue(tenant, sink, task_id, self.name), self.think, expect)
+        elif self.chance(0.3):
+            self.ask(lambda sink: Purge(tenant, sink, task_id, self.name), self.think, expect)
         else:
-            self.ask(lambda sink: Cancel(tenant, sink, task_id), self.think, expect)
+            self.ask(lambda sink: Cancel(tenant, sink, task_id, self.name), self.think, expect)
 
     def _resend(self) -> None:
         """Have deliveries sent again: one that waits, was given up or is gone, or several."""

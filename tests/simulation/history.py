@@ -21,6 +21,7 @@ from appliance.tasks.model import (
     NewTask,
     Operation,
     OwnerAction,
+    Purge,
     Requeue,
 )
 
@@ -130,7 +131,7 @@ class History:
         elif isinstance(operation, FinishBatch):
             asked = [(at, each) for at, each in enumerate(operation.items) if isinstance(each, Finish)]
             call.actions += [Action(call, at, each, lease_of(each.id)) for at, each in asked]
-        elif isinstance(operation, OwnerAction | Cancel | Requeue):
+        elif isinstance(operation, OwnerAction | Cancel | Requeue | Purge):
             call.actions.append(Action(call, 0, operation, lease_of(operation.id)))
         for action in call.actions:
             self.actions.setdefault(action.asked.id, []).append(action)

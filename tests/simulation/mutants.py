@@ -191,13 +191,13 @@ def _attempt_not_given_back() -> list[Any]:
 
 
 def _key_not_in_the_group() -> list[Any]:
-    real = Group.put
+    real = Group.put_new
 
-    def put(self: Group, table_number: int, key: bytes, content: bytes) -> None:
+    def put_new(self: Group, table_number: int, key: bytes, content: bytes) -> None:
         if table_number != IDEM:
             real(self, table_number, key, content)
 
-    return [patch.object(Group, "put", put)]
+    return [patch.object(Group, "put_new", put_new)]
 
 
 def _counters_survive_a_failure() -> list[Any]:

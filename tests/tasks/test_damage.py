@@ -54,7 +54,7 @@ def test_an_action_on_a_damaged_task_is_unavailable_and_others_go_on() -> None:
     bad, good = desk.create(), desk.create()
     store.damaged.add((STATE, bad.id))
     assert code(desk.ask(cancel(bad))) == "unavailable"
-    assert isinstance(desk.ask(cancel(good)), Record)
+    assert isinstance(desk.ask(cancel(good)), Task)
 
 
 def test_tasks_that_were_leased_before_the_damage_reach_their_worker() -> None:

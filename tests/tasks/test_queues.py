@@ -37,7 +37,7 @@ def test_counters_are_written_with_the_group_that_changed_them() -> None:
     desk.create("mail", delay_ms=5_000)
     desk.one("mail")
     (content,) = desk.store.rows[QUEUE].values()
-    assert decode_queue(content) == QueueRow(ready=0, delayed=1, claimed=1, created=2)
+    assert decode_queue(content) == QueueRow(ready=0, delayed=1, claimed=1, created=2, stored_bytes=4)
 
 
 def test_a_tenant_has_so_many_commands_and_no_more() -> None:

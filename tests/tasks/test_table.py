@@ -7,7 +7,7 @@ from appliance.tasks import table
 from appliance.tasks.table import EDGES, REFUSAL_MESSAGES, TABLE
 
 STATES = (table.ABSENT, table.READY, table.DELAYED, table.CLAIMED, *table.TERMINAL_STATES)
-ASKED = (table.CREATE, *table.OWNER_EVENTS, table.CANCEL, table.REQUEUE)
+ASKED = (table.CREATE, *table.OWNER_EVENTS, table.CANCEL, table.REQUEUE, table.PURGE)
 OWN = {
     # Events of our own making, which come only in the states that they are for.
     table.DUE: {table.DELAYED},
@@ -53,7 +53,8 @@ def test_a_finished_task_leaves_its_state_only_by_the_sweep_or_an_operator() -> 
     leaving = {
         (edge.state, edge.event) for edge in EDGES if edge.state in table.TERMINAL_STATES and edge.next != edge.state
     }
-    assert leaving == {(state, table.SWEEP) for state in table.TERMINAL_STATES} | {(table.DLQ, table.REQUEUE)}
+    by_operators = {(table.DLQ, table.REQUEUE), (table.DLQ, table.PURGE)}
+    assert leaving == {(state, table.SWEEP) for state in table.TERMINAL_STATES} | by_operators
 
 
 def test_a_task_that_returns_to_its_queue_has_no_owner() -> None:

@@ -69,9 +69,9 @@ def new_task(
     if key:
         text_within(key, KEY_CHARS_MAX, "idempotency_key")
         digest = request_hash(command, payload, priority, attempts, webhook, run_at, delay_seconds)
-    return NewTask(
-        command, payload, priority, attempts, webhook, key, run_at, delay_seconds * 1000, parent, state, digest
-    )
+    delay_ms = delay_seconds * 1000
+    unnamed = not create.max_attempts
+    return NewTask(command, payload, priority, attempts, webhook, key, run_at, delay_ms, parent, state, digest, unnamed)
 
 
 def json_text(text: bytes, bytes_max: int, field: str) -> bytes:

@@ -1,7 +1,20 @@
 """Q13: every task is in one state, and indexes, counters and tasks agree. Q14: what was created is somewhere."""
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, State, decode_idem, decode_queue
-from appliance.engine.tables import BODY, DUE, EXPIRE, IDEM, LEASE, QUEUE, READY, idem_key, ready_key, time_key
+from appliance.engine.tables import (
+    BODY,
+    DEAD,
+    DUE,
+    EXPIRE,
+    IDEM,
+    LEASE,
+    QUEUE,
+    READY,
+    dead_key,
+    idem_key,
+    ready_key,
+    time_key,
+)
 from tests.simulation.ledger import Change
 from tests.simulation.node import Node
 from tests.simulation.violation import Violation
@@ -42,11 +55,17 @@ class WholeStore(Watcher):
         rows = self._store.rows
         if rows[BODY].keys() != self._ledger.states.keys():
             raise Violation("Q13", "bodies and states are not of the same tasks")
-        wanted: dict[int, set[bytes]] = {table: set() for table in (READY, DUE, LEASE, EXPIRE, IDEM)}
+        wanted: dict[int, set[bytes]] = {table: set() for table in (READY, DUE, LEASE, EXPIRE, IDEM, DEAD)}
         counts: dict[bytes, dict[str, int]] = {}
+        sizes: dict[bytes, int] = {}
         for task_id, state in self._ledger.states.items():
             table, key, name = self._place(task_id, state)
             wanted[table].add(key)
+            if state.status == DLQ:
+                wanted[DEAD].add(dead_key(state.queue, state.completed, task_id))
+            sizes[state.queue] = sizes.get(state.queue, 0) + state.stored_bytes
+            if state.payload_bytes != len(self._ledger.bodies[task_id].payload):
+                raise Violation("Q13", f"{task_id.hex()} has forgotten the size of its payload")
             counted = counts.setdefault(state.queue, dict.fromkeys(("ready", "delayed", *_STATES.values()), 0))
             counted[name] += 1
             if state.keyed:
@@ -54,7 +73,7 @@ class WholeStore(Watcher):
         for table, keys in wanted.items():
             if rows[table].keys() != keys:
                 raise Violation("Q13", f"table {table} has rows too many or too few: {rows[table].keys() ^ keys}")
-        self._check_counters(counts)
+        self._check_counters(counts, sizes)
 
     def _place(self, task_id: bytes, state: State) -> tuple[int, bytes, str]:
         if state.status == PENDING:
@@ -73,7 +92,7 @@ class WholeStore(Watcher):
             raise Violation("Q13", f"the key of {task_id.hex()} does not stand for it")
         wanted.add(key)
 
-    def _check_counters(self, counts: dict[bytes, dict[str, int]]) -> None:
+    def _check_counters(self, counts: dict[bytes, dict[str, int]], sizes: dict[bytes, int]) -> None:
         stored = self._store.rows[QUEUE]
         if not counts.keys() <= stored.keys():
             raise Violation("Q13", "a queue has no counters")
@@ -83,6 +102,8 @@ class WholeStore(Watcher):
             for name in ("ready", "delayed", *_STATES.values()):
                 if getattr(row, name) != counted.get(name, 0):
                     raise Violation("Q13", f"{name} of {queue.hex()} is {getattr(row, name)}, not {counted.get(name)}")
+            if row.stored_bytes != sizes.get(queue, 0):
+                raise Violation("Q13", f"{queue.hex()} stores {sizes.get(queue, 0)} bytes, counted {row.stored_bytes}")
             if row.created != self._created.get(queue, 0):
                 raise Violation("Q14", f"{queue.hex()} has created {row.created}, not {self._created.get(queue)}")
             if row.created != sum(counted.values()) + row.swept:

@@ -1,6 +1,7 @@
-"""Q23: the sweep takes only what has ended, and only when its retention is over."""
+"""Q23: the sweep takes only what has ended, and only when its retention is over, or an operator says so."""
 
-from appliance.engine.rows import COMPLETED, DLQ
+from appliance.engine.rows import CLAIMED, COMPLETED, DLQ
+from appliance.tasks.model import Purge
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation
 from tests.simulation.world import Watcher, World
@@ -11,6 +12,7 @@ class Retention(Watcher):
 
     def __init__(self, world: World) -> None:
         self._settings = world.plan.settings
+        self._history = world.history
 
     def committed(self, change: Change) -> None:
         for task_id, (old, new) in change.states.items():
@@ -20,7 +22,8 @@ class Retention(Watcher):
                 if kept_ms != wanted_ms:
                     raise Violation("Q23", f"{task_id.hex()} is kept for {kept_ms} ms, not {wanted_ms}")
             if new is None and old is not None:
-                if old.status < COMPLETED:
+                may_be_purged = self._history.may_have(task_id, Purge)
+                if old.status < COMPLETED and not may_be_purged:
                     raise Violation("Q23", f"{task_id.hex()} was swept alive")
-                if old.expires > change.clock_ms:
+                if old.expires > change.clock_ms and not (old.status in (CLAIMED, DLQ) and may_be_purged):
                     raise Violation("Q23", f"{task_id.hex()} was swept {old.expires - change.clock_ms} ms too early")

@@ -3,7 +3,7 @@ sent that is not durable, is not due, or is being sent. Q26: a delivery leaves b
 all its attempts. Q27: what is received is the recorded end."""
 
 from appliance.engine.rows import COMPLETED, Delivery, Letter, State
-from appliance.tasks.model import Due, Requeue
+from appliance.tasks.model import Due, Purge, Requeue
 from tests.simulation.ledger import Change
 from tests.simulation.node import Node
 from tests.simulation.violation import Violation
@@ -49,8 +49,13 @@ class Webhooks(Watcher):
                     raise Violation("Q27", f"delivery {delivery_id.hex()} says {letter}")
                 if self._ledger.outbox[delivery_id].url != body.webhook:
                     raise Violation("Q27", f"delivery {delivery_id.hex()} goes elsewhere")
-        # A dead letter may be requeued in the group in which it died: then its end does not show.
-        made = {task_id: each for task_id, each in made.items() if not self._world.history.may_have(task_id, Requeue)}
+        # A dead letter may be requeued or purged in the group in which it died: then its end does not show.
+        may_have = self._world.history.may_have
+        made = {
+            task_id: each
+            for task_id, each in made.items()
+            if not (may_have(task_id, Requeue) or may_have(task_id, Purge))
+        }
         if made:
             raise Violation("Q24", f"deliveries without an end: {[each.hex() for each in made]}")
         for delivery_id, (old, new) in change.outbox.items():

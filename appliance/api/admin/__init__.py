@@ -1,0 +1,1 @@
+"""The routes of operators: queues, dead letters, tasks, tenants, the audit and the node."""
