@@ -119,6 +119,22 @@ class Admin:
         body = {**outcome, **_given(leaseId=lease_id, workerId=worker_id)}
         return records.read(records.result, self.request("POST", f"{_task(task_id)}/result", body))
 
+    def nack(
+        self,
+        task_id: str,
+        *,
+        delay_seconds: int | None = None,
+        reason: str = "",
+        lease_id: str = "",
+        worker_id: str = "",
+    ) -> str:
+        """End an attempt at a claimed task: `requeued` after a delay (None: the backoff), or `dlq` after the last."""
+        body = _given(reason=reason, leaseId=lease_id, workerId=worker_id)
+        if delay_seconds is not None:
+            body["delaySeconds"] = delay_seconds
+        answer = self.request("POST", f"{_task(task_id)}/nack", body)
+        return records.read(lambda value: str(value["status"]), answer)
+
     def abandon(self, task_id: str, *, lease_id: str = "", worker_id: str = "") -> str:
         """Give a claimed task back, at no cost of an attempt: `requeued`, or `dlq` after too many deliveries."""
         body = _given(leaseId=lease_id, workerId=worker_id)
@@ -155,7 +171,15 @@ class Admin:
 
     def queues(self, *, tenant: str = "") -> list[Queue]:
         """All queues of the tenant; `*` means of all tenants."""
-        return records.read(records.queues, self.request("GET", _admin("/queues", tenant=tenant)))
+        found: list[Queue] = []
+        cursor = ""
+        while True:
+            answer = self.request("GET", _admin("/queues", tenant=tenant, cursor=cursor))
+            page = records.read(records.page("queues", records.queue), answer)
+            found += page.items
+            cursor = page.cursor
+            if not cursor:
+                return found
 
     def queue(self, command: str, *, tenant: str = "") -> Queue:
         """One queue. Raises NotFound for one that never had a task."""

@@ -83,7 +83,7 @@ class Queue:
     """One queue: how many tasks it has in each state, and what is set for it.
 
     `dispatch_paused` means that claims find it empty, `intake_paused` that creates are refused, `…_until` when that
-    ends by itself. `settings` are those that differ from the node's.
+    ends by itself. `settings` are those that differ from the node's. The age is None where the server did not look.
     """
 
     command: str
@@ -92,7 +92,7 @@ class Queue:
     delayed: int
     in_progress: int
     dlq: int
-    oldest_ready_age_seconds: float
+    oldest_ready_age_seconds: float | None
     dispatch_paused: bool
     intake_paused: bool
     dispatch_until: datetime.datetime | None
@@ -247,7 +247,7 @@ def queue(value: Fields) -> Queue:
         delayed=value["delayed"],
         in_progress=value["inProgress"],
         dlq=value["dlq"],
-        oldest_ready_age_seconds=value.get("oldestReadyAgeSeconds") or 0,
+        oldest_ready_age_seconds=value.get("oldestReadyAgeSeconds"),
         dispatch_paused=bool(paused.get("dispatch")),
         intake_paused=bool(paused.get("intake")),
         dispatch_until=_time(paused, "dispatchUntil"),
@@ -255,11 +255,6 @@ def queue(value: Fields) -> Queue:
         settings=dict(value.get("settings") or {}),
         fields=value,
     )
-
-
-def queues(value: Fields) -> list[Queue]:
-    """All queues of an answer."""
-    return [queue(each) for each in value["queues"]]
 
 
 def tenant_limits(value: Fields) -> TenantLimits:

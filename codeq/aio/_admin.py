@@ -90,6 +90,25 @@ class Admin:
             self._admin.finish, task_id, result, error=error, lease_id=lease_id, worker_id=worker_id
         )
 
+    async def nack(
+        self,
+        task_id: str,
+        *,
+        delay_seconds: int | None = None,
+        reason: str = "",
+        lease_id: str = "",
+        worker_id: str = "",
+    ) -> str:
+        """End an attempt at a claimed task: `requeued` after a delay (None: the backoff), or `dlq` after the last."""
+        return await asyncio.to_thread(
+            self._admin.nack,
+            task_id,
+            delay_seconds=delay_seconds,
+            reason=reason,
+            lease_id=lease_id,
+            worker_id=worker_id,
+        )
+
     async def abandon(self, task_id: str, *, lease_id: str = "", worker_id: str = "") -> str:
         """Give a claimed task back, at no cost of an attempt: `requeued`, or `dlq` after too many deliveries."""
         return await asyncio.to_thread(self._admin.abandon, task_id, lease_id=lease_id, worker_id=worker_id)

@@ -131,6 +131,8 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any, Any, Callable[[Any], bool
      {"status": "COMPLETED", "result": None, "leaseId": "l"}, RESULT, lambda r: r.finished),
     (lambda a: a.finish("t1", error="no"), "POST", "/tasks/t1/result", {"status": "FAILED", "error": "no"}, RESULT,
      lambda r: r.fields == RESULT),
+    (lambda a: a.nack("t1", delay_seconds=0, reason="r", lease_id="l"), "POST", "/tasks/t1/nack",
+     {"reason": "r", "leaseId": "l", "delaySeconds": 0}, {"status": "dlq"}, lambda s: s == "dlq"),
     (lambda a: a.abandon("t1"), "POST", "/tasks/t1/abandon", {}, {"status": "requeued"}, lambda s: s == "requeued"),
     (lambda a: a.history("t1", tenant="x"), "GET", "/admin/tasks/t1?tenant=x", None, HISTORY,
      lambda h: h.deliveries == 2 and h.history[0].event == "created" and h.task.id == "t1"),
@@ -188,6 +190,24 @@ def test_each_method_is_there_for_an_event_loop(port: int) -> None:
         Handler.asked.clear()
         assert holds(asyncio.run(ask(admin)))
         assert Handler.asked == [(method, f"/v1/codeq{path}", body)]
+
+
+def test_queues_are_asked_for_until_there_are_no_more(port: int) -> None:
+    answers = iter([{"queues": [QUEUE], "cursor": "c/1"}, {"queues": [], "cursor": "c2"}, {"queues": [QUEUE]}])
+
+    class Pages(Handler):
+        def do_GET(self) -> None:
+            answer(200, next(answers))
+            super().do_GET()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        assert len(Admin(f"http://127.0.0.1:{server.server_port}", "tok").queues()) == 2
+        server.shutdown()
+        thread.join()
+    paths = [path for _, path, _ in Handler.asked]
+    assert paths == [f"/v1/codeq/admin/queues{query}" for query in ("", "?cursor=c%2F1", "?cursor=c2")]
 
 
 def test_a_claim_of_an_empty_queue_is_none(port: int) -> None:

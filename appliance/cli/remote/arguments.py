@@ -78,6 +78,12 @@ def add_task(parser: argparse.ArgumentParser) -> None:
     outcome.add_argument("--error", metavar="TEXT", help="FAILED with this")
     _add_owner(finish)
 
+    nack = _leaf(commands, "nack", "end an attempt at a claimed task without a result", "tasks", tenant=False)
+    nack.add_argument("id", help="of the task")
+    nack.add_argument("--delay", type=duration, metavar="SPAN", help="until the next attempt; default: the backoff")
+    nack.add_argument("--reason", default="", help="kept with the task")
+    _add_owner(nack)
+
     abandon = _leaf(commands, "abandon", "give a claimed task back", "tasks", tenant=False)
     abandon.add_argument("id", help="of the task")
     _add_owner(abandon)

@@ -173,16 +173,28 @@ def run_finish(arguments: argparse.Namespace) -> int:
     return run(arguments, action)
 
 
+def run_nack(arguments: argparse.Namespace) -> int:
+    """End an attempt."""
+
+    def action(session: Session) -> int:
+        became = session.admin.nack(
+            arguments.id,
+            delay_seconds=arguments.delay,
+            reason=arguments.reason,
+            lease_id=arguments.lease_id,
+            worker_id=arguments.worker_id,
+        )
+        return _print_became(session, became)
+
+    return run(arguments, action)
+
+
 def run_abandon(arguments: argparse.Namespace) -> int:
     """Give a task back."""
 
     def action(session: Session) -> int:
         became = session.admin.abandon(arguments.id, lease_id=arguments.lease_id, worker_id=arguments.worker_id)
-        if session.as_json:
-            print_json({"taskId": arguments.id, "status": became})
-        else:
-            print(f"{plain(arguments.id)} {plain(became)}")
-        return status.OK
+        return _print_became(session, became)
 
     return run(arguments, action)
 
@@ -226,6 +238,15 @@ def _print_result(session: Session, result: codeq.Result) -> int:
     if not result.finished:
         return status.NOT_THERE
     return status.OK if result.status == "COMPLETED" else status.FAILURE
+
+
+def _print_became(session: Session, became: str) -> int:
+    task_id = session.arguments.id
+    if session.as_json:
+        print_json({"taskId": task_id, "status": became})
+    else:
+        print(f"{plain(task_id)} {plain(became)}")
+    return status.OK
 
 
 def _print_change(session: Session, task: codeq.TaskInfo) -> None:

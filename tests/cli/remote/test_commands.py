@@ -172,11 +172,13 @@ def test_a_claimed_task_is_finished_or_given_back(node: FakeNode, capsys: Captur
     assert codeq("task finish t1 --result [1] --lease-id l") == status.OK
     assert codeq("task finish t1 --error broken") == status.OK
     assert codeq("task abandon t1 --lease-id l") == status.OK
+    node.on("POST /tasks/t1/nack", {"status": "dlq", "delaySeconds": 0, "attempts": 1})
+    assert codeq("task nack t1 --reason broken --delay 5s --json") == status.OK
     assert [asked.body for asked in node.asked] == [
         {"status": "COMPLETED", "result": [1], "leaseId": "l"}, {"status": "FAILED", "error": "broken"},
-        {"leaseId": "l"},
+        {"leaseId": "l"}, {"reason": "broken", "delaySeconds": 5},
     ]  # fmt: skip
-    assert capsys.readouterr().out == "t1 COMPLETED\nt1 COMPLETED\nt1 requeued\n"
+    assert capsys.readouterr().out == 't1 COMPLETED\nt1 COMPLETED\nt1 requeued\n{"taskId":"t1","status":"dlq"}\n'
 
 
 def test_queues_are_listed_and_shown(node: FakeNode, capsys: Captured) -> None:
