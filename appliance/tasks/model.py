@@ -23,6 +23,11 @@ STATUS_NAMES: Final = {
 
 Sink = Callable[[Any], None]
 
+Prepare = Callable[[Any], Any]
+"""Turns an outcome that is no Problem into what the sink is told in its place. It is called with the decision, while
+all that the outcome holds is at hand, so that less has to be kept until the group is durable. It must do nothing else:
+the decision may yet come to nothing."""
+
 FOREVER_MS: Final = 1 << 62
 """A `wait_ms` without end: such a claim waits until it is withdrawn."""
 
@@ -94,6 +99,7 @@ class CreateBatch(Operation, gc=False):
     """
 
     tasks: list[NewTask | Problem]
+    prepare: Prepare | None = None
 
     @property
     def cost(self) -> int:
@@ -127,6 +133,8 @@ class Claim(Operation, gc=False):
     answers: int = 1
     enough_bytes: int = 8 << 20
     number: int = 0
+    prepare: Prepare | None = None
+    """Gets the list of tasks, never an empty one."""
 
     @property
     def cost(self) -> int:
@@ -185,6 +193,7 @@ class FinishBatch(Operation, gc=False):
     """Outcome: a list with Record or Problem for each item, in order; one commit."""
 
     items: list[Finish | Problem]
+    prepare: Prepare | None = None
 
     @property
     def cost(self) -> int:

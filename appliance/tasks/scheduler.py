@@ -22,7 +22,7 @@ from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay, Reader
 from appliance.engine.rows import DamagedRow, Letter, decode_body, decode_letter, decode_state
 from appliance.engine.tables import BODY, DUE, LEASE, LETTER, POST, QUEUE_BYTES, READY, STATE, prefix_end
-from appliance.errors import RATE_LIMITED, Problem, unavailable
+from appliance.errors import INTERNAL, RATE_LIMITED, Problem, unavailable
 from appliance.tasks import operators
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
@@ -43,6 +43,7 @@ from appliance.tasks.model import (
     Heartbeat,
     Nack,
     Operation,
+    Prepare,
     PurgeDead,
     RequeueDead,
     Resend,
@@ -465,11 +466,24 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  # one caller's mistake must not leave the others unanswered
             self._on_error(error)
 
+    def _prepared(self, prepare: Prepare | None, outcome: Any) -> Any:
+        if prepare is None:
+            return outcome
+        try:
+            return prepare(outcome)
+        except Exception as error:  # noqa: BLE001  # one caller's mistake must not stop the decisions of all
+            self._on_error(error)
+            return Problem(INTERNAL, "the answer could not be made; what was asked may have happened")
+
+    def _leased(self, claim: Claim, tasks: list[Task]) -> Any:
+        return Claimed(tasks) if claim.prepare is None else self._prepared(claim.prepare, tasks)
+
     def _create(self, now: int, operation: Create) -> Any:
         return self.tasks.create(now, operation.tenant, operation.task)
 
     def _create_batch(self, now: int, operation: CreateBatch) -> Any:
-        return self.tasks.create_all(now, operation.tenant, operation.tasks)
+        outcomes = self.tasks.create_all(now, operation.tenant, operation.tasks)
+        return self._prepared(operation.prepare, outcomes)
 
     def _claim(self, now: int, claim: Claim) -> Any:
         if claim.gone:
@@ -477,7 +491,7 @@ class Scheduler:
         tasks = self.tasks.claim(now, claim)
         if tasks:
             self._spend(now, claim, tasks)
-            return Claimed(tasks)
+            return self._leased(claim, tasks)
         if (claim.deadline or now + claim.wait_ms) <= now:
             return Claimed(tasks)
         waiting = self.tasks.waits.waiting(claim.tenant)
@@ -499,7 +513,8 @@ class Scheduler:
         return self.tasks.finish(now, operation, self._same_json)
 
     def _finish_batch(self, now: int, operation: FinishBatch) -> Any:
-        return self.tasks.finish_all(now, operation.items, self._same_json)
+        outcomes = self.tasks.finish_all(now, operation.items, self._same_json)
+        return self._prepared(operation.prepare, outcomes)
 
     def _operate(self, now: int, operation: Operation) -> Any:
         return operators.HANDLERS[type(operation)](self.tasks, now, operation)
@@ -605,7 +620,7 @@ class Scheduler:
         if found:
             tasks.waits.finish(waiter)
             self._spend(now, waiter.claim, found)
-            self._release(waiter.claim.sink, Claimed(found), wrote=True)
+            self._release(waiter.claim.sink, self._leased(waiter.claim, found), wrote=True)
         # Nothing found: every key of the queue was out of date, and has been thrown out by looking.
         return bool(found)
 

@@ -8,7 +8,7 @@ from appliance.engine.rows import COMPLETED, decode_state
 from appliance.engine.tables import BODY, STATE
 from appliance.errors import unavailable
 from appliance.tasks import scheduler as module
-from appliance.tasks.model import Claimed, Created, FinishBatch
+from appliance.tasks.model import Claimed, CreateBatch, Created, FinishBatch, NewTask
 from appliance.tasks.scheduler import NEVER
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.watches import Watch
@@ -487,3 +487,29 @@ def test_a_small_group_leaves_room_for_claims_that_wait(source: str) -> None:
     desk.scheduler.pump(desk.now)
     desk.land()
     assert len(heard) == 1
+
+
+def test_an_outcome_is_prepared_with_the_decision_and_told_when_it_is_durable(desk: Desk) -> None:
+    prepared: list[int] = []
+
+    def prepare(outcomes: list[object]) -> str:
+        prepared.append(len(outcomes))
+        return "made"
+
+    heard = desk.offer(CreateBatch(TENANT, print, [NewTask("mail", b"1"), NewTask("mail", b"2")], prepare))
+    desk.scheduler.pump(desk.now)
+    assert (prepared, heard) == ([2], [])
+    desk.land()
+    assert (prepared, heard) == ([2], ["made"])
+
+
+def test_an_outcome_that_cannot_be_prepared_is_our_error_and_stops_nobody(desk: Desk) -> None:
+    def prepare(outcomes: list[object]) -> str:
+        raise ValueError("a mistake")
+
+    heard = desk.offer(CreateBatch(TENANT, print, [NewTask("mail", b"1")], prepare))
+    other = desk.offer(CreateBatch(TENANT, print, [NewTask("mail", b"2")]))
+    desk.settle()
+    assert [outcome.code for outcome in heard] == ["internal"]
+    assert len(other[0]) == 1
+    assert [str(error) for error in desk.errors] == ["a mistake"]

@@ -4,13 +4,13 @@ Owns the events and answers of producerpb. Creates that arrive together are one 
 is one too, or several where it is long. Runs on the event loop's thread.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from appliance.api.streams import encode
 from appliance.api.streams.settings import BATCH_ITEMS_MAX, SINGLES_BYTES_MAX
-from appliance.api.streams.stream import INVALID_ARGUMENT_NAME, Stream, World, error_text, outcomes_of
+from appliance.api.streams.stream import INVALID_ARGUMENT_NAME, Stream, World, error_text
 from appliance.api.streams.values import new_task
 from appliance.api.streams.wire.producer_pb2 import (
     CreateAck,
@@ -31,6 +31,10 @@ _decode: Final = ProducerEvent.FromString
 _CREATE_ACK: Final = 2
 _CREATE_ACK_BATCH: Final = 4
 """Fields of producerpb.ServerEvent."""
+
+
+Acknowledge = Callable[[Sequence[Created | Problem]], list[bytes]]
+"""Makes the messages that tell what became of some creates."""
 
 
 class ProducerStream(Stream):
@@ -74,19 +78,20 @@ class ProducerStream(Stream):
         if self._tasks:
             seqs, tasks = self._seqs, self._tasks
             self._seqs, self._tasks, self._bytes = [], [], 0
-            self._create(tasks, partial(self._created, seqs))
+            self._create(tasks, partial(_messages, seqs))
 
     def _batch(self, creates: Sequence[CreateTask]) -> None:
         if not creates:
-            self._created_batch((), ())
+            self._send(_batch_message((), ()))
         for start in range(0, len(creates), BATCH_ITEMS_MAX):
             part = creates[start : start + BATCH_ITEMS_MAX]
             seqs = [create.seq for create in part]
-            self._create([self._read(create) for create in part], partial(self._batch_done, seqs))
+            self._create([self._read(create) for create in part], partial(_batch_message, seqs))
 
-    def _create(self, tasks: list[NewTask | Problem], sink: Any) -> None:
+    def _create(self, tasks: list[NewTask | Problem], acknowledge: Acknowledge) -> None:
         assert self._caller is not None
-        self._ask(CreateBatch(self._caller.tenant, sink, tasks))
+        sink = partial(self._created, acknowledge, len(tasks))
+        self._ask(CreateBatch(self._caller.tenant, sink, tasks, acknowledge))
 
     def _read(self, create: CreateTask) -> NewTask | Problem:
         world = self.world
@@ -102,21 +107,23 @@ class ProducerStream(Stream):
         except Problem as problem:
             return problem
 
-    def _created(self, seqs: list[int], outcome: list[Created | Problem] | Problem) -> None:
-        acks = _acks(seqs, outcomes_of(outcome, len(seqs)))
-        self._send([encode.field(_CREATE_ACK, ack) for ack in acks])
+    def _created(self, acknowledge: Acknowledge, count: int, outcome: list[bytes] | Problem) -> None:
+        self._send(acknowledge([outcome] * count) if isinstance(outcome, Problem) else outcome)
         self._answered()
-
-    def _batch_done(self, seqs: list[int], outcome: list[Created | Problem] | Problem) -> None:
-        self._created_batch(seqs, outcomes_of(outcome, len(seqs)))
-        self._answered()
-
-    def _created_batch(self, seqs: Iterable[int], outcomes: Iterable[Created | Problem]) -> None:
-        self._send([encode.field(_CREATE_ACK_BATCH, encode.joined(1, _acks(seqs, outcomes)))])
 
     def _refuse(self, message: str) -> None:
         error = ServerError(code=INVALID_ARGUMENT_NAME, message=message)
         self._send([ServerEvent(error=error).SerializeToString()])
+
+
+def _messages(seqs: Sequence[int], outcomes: Sequence[Created | Problem]) -> list[bytes]:
+    """An acknowledgement for each create."""
+    return [encode.field(_CREATE_ACK, ack) for ack in _acks(seqs, outcomes)]
+
+
+def _batch_message(seqs: Sequence[int], outcomes: Sequence[Created | Problem]) -> list[bytes]:
+    """One acknowledgement for all of a batch."""
+    return [encode.field(_CREATE_ACK_BATCH, encode.joined(1, _acks(seqs, outcomes)))]
 
 
 def _acks(seqs: Iterable[int], outcomes: Iterable[Created | Problem]) -> list[bytes]:

@@ -14,6 +14,7 @@ from typing import Final
 
 from appliance.api.claim import allowed_commands
 from appliance.api.parse import CLAIM_COUNT_MAX, LEASE_SECONDS, LEASE_SECONDS_MAX, claim_commands
+from appliance.api.streams.leases import Delivered
 from appliance.api.streams.settings import (
     ANSWER_PAYLOAD_BYTES,
     EXPOSED_TASKS,
@@ -38,6 +39,10 @@ Key = tuple[tuple[str, ...], int, int]
 """Commands, lease seconds and count of a Ready, as the worker sent them."""
 
 
+Answer = tuple[Sequence[bytes], Delivered]
+"""A message for each Ready that is answered, and what they deliver, in order."""
+
+
 class Kind:
     """Readys that ask for the same."""
 
@@ -57,13 +62,14 @@ class Kind:
 class Readys:
     """All Readys of one stream.
 
-    `deliver` is called with the tasks for Readys of one kind, `give_back` with tasks that no Ready waits for any more,
-    and `settled` when an outcome that came after `shut` has been dealt with.
+    `encode` makes an answer of tasks, with the decision; `deliver` is called with it once it is durable, `give_back`
+    with what no Ready waits for any more, and `settled` when an outcome that came after `shut` has been dealt with.
     """
 
     __slots__ = (
         "_caller",
         "_deliver",
+        "_encode",
         "_fresh",
         "_give_back",
         "_kinds",
@@ -84,14 +90,16 @@ class Readys:
         caller: Caller,
         worker: str,
         offer: Callable[[Operation], None],
-        deliver: Callable[[Kind, Sequence[Task]], None],
-        give_back: Callable[[Sequence[Task]], None],
+        encode: Callable[[Kind, Sequence[Task]], Answer],
+        deliver: Callable[[Kind, Sequence[bytes], Delivered], None],
+        give_back: Callable[[Delivered], None],
         settled: Callable[[], None],
     ) -> None:
         self._world = world
         self._caller = caller
         self._worker = worker
         self._offer = offer
+        self._encode = encode
         self._deliver = deliver
         self._give_back = give_back
         self._settled = settled
@@ -201,28 +209,29 @@ class Readys:
             FOREVER_MS,
             answers=more,
             enough_bytes=ANSWER_PAYLOAD_BYTES,
+            prepare=partial(self._encode, kind),
         )
         self._offer(kind.claim)
 
-    def _claimed(self, kind: Kind, outcome: Claimed | Problem) -> None:
+    def _claimed(self, kind: Kind, outcome: Answer | Claimed | Problem) -> None:
         if isinstance(outcome, Problem):
             self._lost(kind)
-        elif outcome.tasks:  # none where it was withdrawn before it was decided
-            self._answer(kind, outcome.tasks)
+        elif not isinstance(outcome, Claimed):  # which has no tasks: it was withdrawn before it was decided
+            self._answer(kind, *outcome)
         if self._shut:
             self._settled()
 
-    def _answer(self, kind: Kind, tasks: Sequence[Task]) -> None:
-        used = -(-len(tasks) // kind.count)
+    def _answer(self, kind: Kind, messages: Sequence[bytes], delivered: Delivered) -> None:
+        used = len(messages)
         kind.exposed -= min(used, kind.exposed)
         answered = min(used, kind.waiting)
         kind.waiting -= answered
         self.waiting -= answered
         if answered < used:
-            self._give_back(tasks[answered * kind.count :])
-            tasks = tasks[: answered * kind.count]
-        if tasks:
-            self._deliver(kind, tasks)
+            self._give_back(delivered[answered * kind.count :])
+            messages, delivered = messages[:answered], delivered[: answered * kind.count]
+        if delivered:
+            self._deliver(kind, messages, delivered)
         self._expose(kind)
 
     def _lost(self, kind: Kind) -> None:

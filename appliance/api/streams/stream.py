@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from random import Random
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -251,8 +251,3 @@ class Stream:
 def error_text(problem: Problem) -> str:
     """A refusal as acknowledgements carry it."""
     return f"{problem.code}: {problem.message}"
-
-
-def outcomes_of(outcome: Any, count: int) -> Sequence[Any]:
-    """The outcome of each item: where a whole batch was refused or lost, all share its Problem."""
-    return [outcome] * count if isinstance(outcome, Problem) else outcome

@@ -6,7 +6,7 @@ without `lease_id` stands for the last lease that this stream received for its t
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from appliance.api.parse import (
     DELAY_SECONDS_MAX,
@@ -16,9 +16,9 @@ from appliance.api.parse import (
     WORKER_CHARS_MAX,
     lease_number,
 )
-from appliance.api.streams.acks import Meant, acknowledgement, result_ack_batch, result_acks
+from appliance.api.streams.acks import Finished, Meant, acknowledgement, batch_finished, each_finished, lease_is_over
 from appliance.api.streams.leases import Delivered, Lease, Leases, Outbox
-from appliance.api.streams.readys import Kind, Readys
+from appliance.api.streams.readys import Answer, Kind, Readys
 from appliance.api.streams.settings import BATCH_ITEMS_MAX, SINGLES_BYTES_MAX
 from appliance.api.streams.stream import (
     GONE,
@@ -26,13 +26,12 @@ from appliance.api.streams.stream import (
     End,
     Stream,
     World,
-    outcomes_of,
 )
 from appliance.api.streams.tasks import Deliveries
 from appliance.api.streams.values import completed, result_text, seconds_ms, words
 from appliance.api.streams.wire import worker_pb2 as wire
 from appliance.auth.caller import WORKER, Caller
-from appliance.errors import CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND, PERMISSION_DENIED, Problem
+from appliance.errors import PERMISSION_DENIED, Problem
 from appliance.mux.grpc_call import Call
 from appliance.mux.grpc_framing import INVALID_ARGUMENT, OK, GrpcError
 from appliance.tasks.ids import id_text, parse_id
@@ -50,8 +49,8 @@ from appliance.tasks.model import (
 
 _decode: Final = wire.WorkerEvent.FromString
 
-_LEASE_OVER: Final = frozenset({CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND})
-"""Refusals that say that the lease which the event meant is no more."""
+Judge = Callable[[Sequence[Record | Problem]], Finished]
+"""Makes of outcomes what this stream has to send and to forget."""
 
 
 class WorkerStream(Stream):
@@ -131,7 +130,7 @@ class WorkerStream(Stream):
         self._worker = hello.worker_id or caller.subject
         self._deliveries = Deliveries(caller.tenant, self._worker)
         self._readys = Readys(
-            self.world, caller, self._worker, self._offer, self._deliver, self._give_back, self._progress
+            self.world, caller, self._worker, self._offer, self._encode, self._deliver, self._give_back, self._progress
         )
         if self.call.full:
             self._readys.pause()
@@ -199,34 +198,28 @@ class WorkerStream(Stream):
 
     def _flush_results(self) -> None:
         if self._results:
-            self._finish_all(self._results_done)
+            self._finish_all(each_finished)
 
     def _result_batch(self, results: Sequence[wire.Result]) -> None:
         if not results:
-            self._send([result_ack_batch([], [])])
+            self._send(batch_finished([], [])[0])
         for start in range(0, len(results), BATCH_ITEMS_MAX):
             for result in results[start : start + BATCH_ITEMS_MAX]:
                 self._result(result)
-            self._finish_all(self._batch_done)
+            self._finish_all(batch_finished)
 
-    def _finish_all(self, done: Callable[[Meant, Any], None]) -> None:
+    def _finish_all(self, judge: Callable[[Meant, Sequence[Record | Problem]], Finished]) -> None:
         meant, results = self._meant, self._results
         self._meant, self._results, self._bytes = [], [], 0
-        self._ask(FinishBatch(self._owner().tenant, partial(done, meant), results))
+        prepare = partial(judge, meant)
+        sink = partial(self._finished, prepare, len(results))
+        self._ask(FinishBatch(self._owner().tenant, sink, results, prepare))
 
-    def _results_done(self, meant: Meant, outcome: list[Record | Problem] | Problem) -> None:
-        outcomes = outcomes_of(outcome, len(meant))
-        self._finished(meant, outcomes, result_acks(meant, outcomes))
-
-    def _batch_done(self, meant: Meant, outcome: list[Record | Problem] | Problem) -> None:
-        outcomes = outcomes_of(outcome, len(meant))
-        self._finished(meant, outcomes, [result_ack_batch(meant, outcomes)])
-
-    def _finished(self, meant: Meant, outcomes: Sequence[Record | Problem], messages: list[bytes]) -> None:
+    def _finished(self, judge: Judge, count: int, outcome: Finished | Problem) -> None:
+        messages, over = judge([outcome] * count) if isinstance(outcome, Problem) else outcome
         settled = self._leases.settled
-        for (text, number), finished in zip(meant, outcomes, strict=True):
-            if not isinstance(finished, Problem) or finished.code in _LEASE_OVER:
-                settled(text, number)
+        for text, number in over:
+            settled(text, number)
         self._send(messages)
         self._answered()
 
@@ -272,13 +265,13 @@ class WorkerStream(Stream):
         self._ask(Abandon(caller.tenant, sink, task_id, caller.subject, self._worker, number))
 
     def _extended(self, text: str, number: int | None, outcome: Extended | Problem) -> None:
-        if isinstance(outcome, Problem) and outcome.code in _LEASE_OVER:
+        if isinstance(outcome, Problem) and lease_is_over(outcome):
             self._leases.settled(text, number)
         self._acknowledge("heartbeat_ack", text, outcome)
         self._answered()
 
     def _returned(self, ack: str, text: str, number: int | None, outcome: Returned | Problem) -> None:
-        if not isinstance(outcome, Problem) or outcome.code in _LEASE_OVER:
+        if lease_is_over(outcome):
             self._leases.settled(text, number)
         self._acknowledge(ack, text, outcome)
         self._answered()
@@ -288,16 +281,17 @@ class WorkerStream(Stream):
 
     # Tasks.
 
-    def _deliver(self, kind: Kind, tasks: Sequence[Task]) -> None:
-        call = self.call
-        if call.closed:
-            self._give_back(tasks)
-            return
+    def _encode(self, kind: Kind, tasks: Sequence[Task]) -> Answer:
         delivered: Delivered = []
         if kind.single:
-            messages = self._deliveries.one_by_one(tasks, delivered)
-        else:
-            messages = self._deliveries.batches(tasks, kind.count, delivered)
+            return self._deliveries.one_by_one(tasks, delivered), delivered
+        return self._deliveries.batches(tasks, kind.count, delivered), delivered
+
+    def _deliver(self, kind: Kind, messages: Sequence[bytes], delivered: Delivered) -> None:
+        call = self.call
+        if call.closed:
+            self._give_back(delivered)
+            return
         self._leases.received(delivered)
         first = self.sent
         self._send(messages)
@@ -309,10 +303,10 @@ class WorkerStream(Stream):
         if self.call.full and self._caller is not None:
             self._readys.pause()
 
-    def _give_back(self, tasks: Sequence[Task]) -> None:
+    def _give_back(self, delivered: Delivered) -> None:
         """The worker has never seen these."""
-        for task in tasks:
-            self._return((task.id, task.state.lease_number), undelivered=True)
+        for _, lease in delivered:
+            self._return(lease, undelivered=True)
 
     def _return(self, lease: Lease, *, undelivered: bool) -> None:
         caller = self._owner()

@@ -57,9 +57,10 @@ def test_acknowledgements_of_results_are_those_of_the_generated_classes(items: l
         for text, recorded in items
     ]
     singles = [worker_pb2.ServerEvent(result_ack=ack).SerializeToString() for ack in expected]
-    assert acks.result_acks(meant, outcomes) == singles
+    over = [each for each, (_, recorded) in zip(meant, items, strict=True) if recorded]
+    assert acks.each_finished(meant, outcomes) == (singles, over)
     batch = worker_pb2.ServerEvent(result_ack_batch=worker_pb2.ResultAckBatch(acks=expected))
-    assert acks.result_ack_batch(meant, outcomes) == batch.SerializeToString()
+    assert acks.batch_finished(meant, outcomes) == ([batch.SerializeToString()], over)
 
 
 @st.composite
