@@ -126,6 +126,30 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
         ),
     ),
     (
+        "Webhooks",
+        (
+            Panel(
+                "Deliveries",
+                "ops",
+                (
+                    (rate("codeq_webhooks_sent_total"), "sent"),
+                    (rate("codeq_webhook_failures_total"), "failed attempts"),
+                    (rate("codeq_webhooks_given_up_total"), "given up"),
+                    (rate("codeq_webhook_targets_refused_total", "reason"), "refused: {{reason}}"),
+                ),
+            ),
+            Panel(
+                "Waiting",
+                "short",
+                (
+                    (gauge("codeq_webhooks_waiting", "sum"), "waiting"),
+                    (gauge("codeq_webhooks_under_way", "sum"), "under way"),
+                ),
+            ),
+            Panel("Oldest one is due for", "s", ((gauge("codeq_webhook_lag_seconds"), "{{instance}}"),)),
+        ),
+    ),
+    (
         "Node",
         (
             Panel("Commits take", "s", quantiles("codeq_group_commit_seconds"), "The flush to the disk included."),
