@@ -20,6 +20,8 @@ _RESULT_ACK: Final = 3
 _RESULT_ACK_BATCH: Final = 9
 """Fields of workerpb.ServerEvent."""
 
+_ALL_RECORDED: Final = {Record}
+
 _LEASE_OVER: Final = frozenset({CANCELLED, LEASE_LOST, NOT_CLAIMED, NOT_FOUND})
 """Refusals that say that the lease which the event meant is no more."""
 
@@ -36,6 +38,8 @@ def each_finished(meant: Meant, outcomes: Sequence[Record | Problem]) -> Finishe
 
 def batch_finished(meant: Meant, outcomes: Sequence[Record | Problem]) -> Finished:
     """One message for a batch of results, in input order."""
+    if outcomes and set(map(type, outcomes)) == _ALL_RECORDED:
+        return [encode.field(_RESULT_ACK_BATCH, encode.result_acks(1, [text for text, _ in meant]))], meant
     return [encode.field(_RESULT_ACK_BATCH, encode.joined(1, _acks(meant, outcomes)))], _over(meant, outcomes)
 
 

@@ -66,6 +66,8 @@ _RECORDED_ID: Final = b"\x0a\x24"
 """Tag and size of a `task_id`."""
 _RECORDED: Final = b"\x10\x01"
 """`ok`."""
+_RECORDED_TAIL: Final = _RECORDED.decode()
+_RECORDED_HEAD: Final = chr(len(_RECORDED_ID) + _ID_BYTES + len(_RECORDED)) + _RECORDED_ID.decode()
 
 
 def create_ack(seq: int, id_ascii: bytes) -> bytes:
@@ -73,6 +75,13 @@ def create_ack(seq: int, id_ascii: bytes) -> bytes:
     if seq:
         return b"\x08" + varint(seq) + _CREATED + id_ascii
     return _CREATED + id_ascii
+
+
+def result_acks(number: int, id_texts: list[str]) -> bytes:
+    """A repeated field of workerpb.ResultAck, all of results that were recorded; each id has 36 characters."""
+    # All of it is ASCII, so that it can be put together as text.
+    start = f"{chr(number << 3 | 2)}{_RECORDED_HEAD}"
+    return (start + f"{_RECORDED_TAIL}{start}".join(id_texts) + _RECORDED_TAIL).encode() if id_texts else b""
 
 
 def result_ack(id_ascii: bytes) -> bytes:
