@@ -85,7 +85,5 @@ def result_acks(number: int, id_texts: list[str]) -> bytes:
 
 
 def result_ack(id_ascii: bytes) -> bytes:
-    """A workerpb.ResultAck of a result that was recorded."""
-    if len(id_ascii) == _ID_BYTES:
-        return _RECORDED_ID + id_ascii + _RECORDED
-    return b"\x0a" + varint(len(id_ascii)) + id_ascii + _RECORDED if id_ascii else _RECORDED
+    """A workerpb.ResultAck of a result that was recorded; `id_ascii` has 36 bytes."""
+    return _RECORDED_ID + id_ascii + _RECORDED

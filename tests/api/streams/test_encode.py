@@ -46,7 +46,11 @@ def test_acknowledgements_of_creates_are_those_of_the_generated_classes(items: l
     assert encode.joined(1, made) == batch.SerializeToString()
 
 
-@given(st.lists(st.tuples(TEXTS, st.booleans()), max_size=20))
+RECORDED = st.tuples(IDS.map(id_text), st.just(value=True))
+"""A result that is recorded has named a task, so its text is an id's."""
+
+
+@given(st.lists(RECORDED, max_size=20) | st.lists(RECORDED | st.tuples(TEXTS, st.just(value=False)), max_size=20))
 def test_acknowledgements_of_results_are_those_of_the_generated_classes(items: list[tuple[str, bool]]) -> None:
     meant: acks.Meant = [(text, 1) for text, _ in items]
     outcomes = [Record(bytes(16), STATE) if recorded else REFUSAL for _, recorded in items]
