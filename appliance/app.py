@@ -158,6 +158,7 @@ class Node:
             settings.webhooks,
             means,
             own_ports=lambda: self._ports,
+            clock=self.driver.now_ms,
             version=package_version(),
         )
         self.metrics.sources = self._sources()
@@ -317,6 +318,9 @@ class Node:
                 failed=figures.failed,
                 given_up=figures.given_up,
                 refused=figures.refused,
+                notified=figures.notified,
+                notifications_failed=figures.notifications_failed,
+                subscriptions=len(scheduler.tasks.subscriptions),
                 waiting=store.entries(POST),
                 lapsed=store.entries(LAPSED),
                 under_way=self._outbound.courier.lanes.under_way,
@@ -430,6 +434,7 @@ def _task_settings(settings: Settings) -> TaskSettings:
         waiting_per_tenant_max=limits.waiting_per_tenant,
         inbox_operations_max=limits.inbox_per_tenant,
         inbox_bytes_max=limits.inbox_bytes_per_tenant,
+        subscriptions_per_tenant_max=settings.webhooks.subscriptions_per_tenant,
         webhook_backoff_base_ms=settings.webhooks.backoff_base_seconds * 1000,
         webhook_backoff_cap_ms=settings.webhooks.backoff_cap_seconds * 1000,
         given_up_retention_ms=settings.webhooks.given_up_retention_seconds * 1000,

@@ -114,6 +114,9 @@ class WebhookFigures:
     failed: int = 0
     given_up: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    notified: int = 0
+    notifications_failed: int = 0
+    subscriptions: int = 0
     waiting: int = 0
     lapsed: int = 0
     under_way: int = 0
@@ -328,6 +331,9 @@ class Metrics(Collector):
         yield _counter("webhooks_given_up", "Webhooks that were given up.", figures.given_up)
         refused = sorted(figures.refused.items())
         yield _counters("webhook_targets_refused", "Targets that were never called.", "reason", refused)
+        yield _counter("notifications_sent", "Calls that subscribers answered.", figures.notified)
+        yield _counter("notification_failures", "Calls to subscribers that failed.", figures.notifications_failed)
+        yield _gauge("subscriptions", "Subscriptions that have not ended.", figures.subscriptions)
         yield _gauge("webhooks_waiting", "Webhooks that wait for an attempt.", figures.waiting)
         yield _gauge("webhooks_lapsed", "Webhooks that were given up and are kept.", figures.lapsed)
         yield _gauge("webhooks_under_way", "Calls under way.", figures.under_way)

@@ -22,6 +22,7 @@ from appliance.api.probes import Probes
 from appliance.api.read import Reading
 from appliance.api.render import problem
 from appliance.api.routes import MethodNotAllowed, Open, Routes
+from appliance.api.subscribe import Subscribing
 from appliance.auth.caller import SCOPE_ADMIN, Caller
 from appliance.errors import PERMISSION_DENIED, UNAUTHENTICATED, Problem
 from appliance.mux.exchange import Request, Response
@@ -64,6 +65,7 @@ class Api:
             Claiming(context),
             Owning(context),
             Reading(context),
+            Subscribing(context),
             Probes(metrics_text, ready),
             AdminRoutes(Queues(context), OperatedTasks(context), Tenants(context, node_facts)),
         ).find

@@ -74,6 +74,24 @@ class NackBody(OwnerBody, rename="camel", gc=False, kw_only=True):
     reason: str | None = None
 
 
+class SubscribeBody(msgspec.Struct, rename="camel", gc=False):
+    """`POST /workers/subscriptions`."""
+
+    commands: list[str] | None = None
+    event_types: list[str] | None = None
+    callback_url: str | None = None
+    ttl_seconds: int | None = None
+    delivery_mode: Literal["fanout", "group", "hash"] | None = None
+    group_id: str | None = None
+    min_interval_seconds: int | None = None
+
+
+class PollBody(msgspec.Struct, rename="camel", gc=False):
+    """`POST /workers/subscriptions/<id>/heartbeat`."""
+
+    wait_seconds: int | None = None
+
+
 class Artifact(msgspec.Struct, gc=False):
     """A reference to something kept elsewhere."""
 
@@ -193,6 +211,8 @@ read_claim_batch: Final = reader(_decoder(ClaimBatchBody))
 read_owner: Final = reader(_decoder(OwnerBody))
 read_heartbeat: Final = reader(_decoder(HeartbeatBody))
 read_nack: Final = reader(_decoder(NackBody))
+read_subscribe: Final = reader(_decoder(SubscribeBody))
+read_poll: Final = reader(_decoder(PollBody))
 read_result: Final = reader(_decoder(ResultBody))
 
 

@@ -38,6 +38,12 @@ ARTIFACT_URL_CHARS_MAX: Final = 2_048
 QUERY_FIELDS_MAX: Final = 32
 """A handful are known; the rest is ignored, and this bounds what ignoring costs."""
 
+SUBSCRIPTION_SECONDS: Final = 300
+SUBSCRIPTION_SECONDS_MAX: Final = 86_400
+INTERVAL_SECONDS: Final = 5
+INTERVAL_SECONDS_MAX: Final = 3_600
+GROUP_CHARS_MAX: Final = 128
+
 NO_TASK: Final = bytes(16)
 """Stands for whatever a client sends that is no id: it is never the id of a task, so it is not found."""
 

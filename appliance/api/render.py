@@ -13,7 +13,7 @@ from appliance.engine.rows import CLAIMED, COMPLETED, PENDING
 from appliance.errors import UNAUTHENTICATED, Problem
 from appliance.mux.exchange import Response, problem_response
 from appliance.tasks.ids import id_text
-from appliance.tasks.model import STATUS_NAMES, Claimed, Created, Extended, Record, Returned, Task
+from appliance.tasks.model import STATUS_NAMES, Claimed, Created, Extended, Polled, Record, Returned, Subscribed, Task
 
 TASKS_PATH: Final = "/v1/codeq/tasks"
 
@@ -229,6 +229,21 @@ def nacked(outcome: Returned) -> Response:
 def abandoned(outcome: Returned) -> Response:
     """A task that was given back as if it had not been claimed."""
     return Response(200, encode({"status": _returned_name(outcome)}))
+
+
+def subscribed(outcome: Subscribed) -> Response:
+    """A new subscription."""
+    return Response(200, encode(_subscription(outcome)))
+
+
+def polled(outcome: Polled) -> Response:
+    """A subscription that was renewed, and where there is work."""
+    ready = [{"command": command, "depth": depth} for command, depth in outcome.ready]
+    return Response(200, encode({**_subscription(outcome), "ready": ready}))
+
+
+def _subscription(outcome: Subscribed) -> dict[str, str]:
+    return {"subscriptionId": id_text(outcome.id), "expiresAt": time_text(outcome.expires)}
 
 
 def _returned_name(outcome: Returned) -> str:

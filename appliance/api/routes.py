@@ -18,6 +18,7 @@ from appliance.api.parse import NO_TASK
 from appliance.api.probes import Probes
 from appliance.api.read import Reading
 from appliance.api.streams.app import SERVICES
+from appliance.api.subscribe import Subscribing
 from appliance.auth.caller import PRODUCER, SCOPE_ADMIN, WORKER, Caller
 from appliance.errors import METHOD_NOT_ALLOWED, NOT_FOUND, UNSUPPORTED_MEDIA_TYPE, Problem
 from appliance.mux.exchange import Request, Response
@@ -27,6 +28,7 @@ ANY: Final = ""
 PREFIX: Final = "/v1/codeq"
 
 _TASK_PREFIX: Final = PREFIX + "/tasks/"
+_SUBSCRIPTION_PREFIX: Final = PREFIX + "/workers/subscriptions/"
 
 Handle = Callable[[Request, Caller, bytes], Response | None]
 """A route: its response, or None where the outcome of an operation will bring it. The last argument is the task's id,
@@ -63,7 +65,7 @@ class MethodNotAllowed(Problem):
 class Routes:
     """All routes."""
 
-    __slots__ = ("_admin", "_below_task", "_fixed")
+    __slots__ = ("_admin", "_below_subscription", "_below_task", "_fixed")
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class Routes:
         claiming: Claiming,
         owning: Owning,
         reading: Reading,
+        subscribing: Subscribing,
         probes: Probes,
         admin: AdminRoutes,
     ) -> None:
@@ -81,6 +84,7 @@ class Routes:
             PREFIX + "/tasks/claim": _post(claiming.claim, WORKER, "codeq:claim"),
             PREFIX + "/tasks/claim/batch": _post(claiming.claim_batch, WORKER, "codeq:claim"),
             PREFIX + "/tasks/batch/results": _post(owning.result_batch, WORKER, "codeq:result"),
+            PREFIX + "/workers/subscriptions": _post(subscribing.subscribe, WORKER, "codeq:subscribe"),
             PREFIX + "/raft/status": _get(Route(reading.raft_status, ANY)),
             "/metrics": _get(Open(probes.metrics)),
             "/healthz": _get(Open(probes.alive)),
@@ -94,8 +98,12 @@ class Routes:
             "/abandon": _post(owning.abandon, WORKER, "codeq:abandon"),
         }
 
+        self._below_subscription: dict[str, Methods] = {
+            "/heartbeat": _post(subscribing.poll, WORKER, "codeq:subscribe"),
+        }
+
     def find(self, method: str, path: str) -> tuple[Route | Open, bytes]:
-        """The route of a request and the id of the task in its path.
+        """The route of a request and the id of the task (or subscription) in its path.
 
         Raises `not-found` for an unknown path and MethodNotAllowed for an unknown method. Text in the place of an id
         that can't be one is no task's id: the route finds nothing.
@@ -105,10 +113,14 @@ class Routes:
         if methods is None:
             if path.startswith(ADMIN_PREFIX):
                 return self._find_admin(method, path), NO_TASK
-            if not path.startswith(_TASK_PREFIX):
+            if path.startswith(_TASK_PREFIX):
+                below, start = self._below_task, len(_TASK_PREFIX)
+            elif path.startswith(_SUBSCRIPTION_PREFIX):
+                below, start = self._below_subscription, len(_SUBSCRIPTION_PREFIX)
+            else:
                 raise _no_such_path(path)
-            text, slash, rest = path[len(_TASK_PREFIX) :].partition("/")
-            methods = self._below_task.get(slash + rest)
+            text, slash, rest = path[start:].partition("/")
+            methods = below.get(slash + rest)
             if methods is None or not text:
                 raise _no_such_path(path)
             task_id = parse_id(text) or NO_TASK

@@ -32,6 +32,7 @@ from appliance.engine.rows import (
     decode_queue,
     decode_queue_control,
     decode_state,
+    decode_subscription,
     decode_tenant_control,
 )
 from appliance.engine.store import FORMAT_KEY, MARK_KEY
@@ -55,6 +56,7 @@ from appliance.engine.tables import (
     QUEUE_BYTES,
     READY,
     STATE,
+    SUBSCRIPTION,
     TABLE_NAMES,
     TENANT_BYTES,
     dead_key,
@@ -97,6 +99,7 @@ class Audit:
         self._check_deliveries()
         for table in (POST, LAPSED):
             self._check_post(table)
+        self._check_subscriptions()
         self._check_counters()
         self._check_operators()
         self._check_mark()
@@ -236,6 +239,12 @@ class Audit:
                 self._report.add(INDEX, table, key, "there is no delivery of this id")
             elif delivery is not None and delivery.at >= 0 and _place(key[-ID_BYTES:], delivery) != (table, key):
                 self._report.add(INDEX, table, key, "the delivery does not stand here")
+
+    def _check_subscriptions(self) -> None:
+        for key, content in self._walk.rows(SUBSCRIPTION):
+            self._walk.decoded(SUBSCRIPTION, key, content, decode_subscription)
+            if key[:TENANT_BYTES] not in self._tenants:
+                self._report.add(NAME_FINDING, SUBSCRIPTION, key, "a subscription of a tenant without a name")
 
     def _check_counters(self) -> None:
         for key, content in self._walk.rows(QUEUE):

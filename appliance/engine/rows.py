@@ -139,6 +139,22 @@ class Delivery(msgspec.Struct, array_like=True, gc=False):
     given_up: int = 0
 
 
+class Subscription(msgspec.Struct, array_like=True, gc=False):
+    """Who wants to hear when there is work. Times are milliseconds; `commands` None means every queue of the tenant.
+
+    Without a `callback` it is for long polls only. `mode` and `group` say whom of several to call.
+    """
+
+    subject: str
+    commands: tuple[str, ...] | None
+    callback: str
+    mode: str
+    group: str
+    min_interval_ms: int
+    ttl_ms: int
+    expires: int
+
+
 class QueueRow(msgspec.Struct, array_like=True):
     """A queue's counters: how many of its tasks are in each state, how many were ever created, and swept or purged.
 
@@ -217,6 +233,7 @@ decode_state = msgspec.msgpack.Decoder(State).decode
 decode_idem = msgspec.msgpack.Decoder(Idem).decode
 decode_letter = msgspec.msgpack.Decoder(Letter).decode
 decode_delivery = msgspec.msgpack.Decoder(Delivery).decode
+decode_subscription = msgspec.msgpack.Decoder(Subscription).decode
 decode_queue = msgspec.msgpack.Decoder(QueueRow).decode
 decode_queue_control = msgspec.msgpack.Decoder(QueueControl).decode
 decode_tenant_control = msgspec.msgpack.Decoder(TenantControl).decode

@@ -21,6 +21,7 @@ order of the value. A tenant's number comes first in every key that a tenant can
     dead    queue, time of death, id               -     (dead letters, in the order in which they died)
     control tenant, or queue                       what operators have set
     audit   tenant, 2^64 - 1 - number              what operators have done, newest first
+    subscription  tenant, subscription id          who wants to hear of which queues, until when
 
 A queue is `tenant number, command number`, four bytes each; an id is 16 bytes; a time is 8 bytes of milliseconds.
 """
@@ -46,10 +47,11 @@ LAPSED: Final = 13
 DEAD: Final = 14
 CONTROL: Final = 15
 AUDIT: Final = 16
+SUBSCRIPTION: Final = 17
 
 TABLE_NAMES: Final = (
     "body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta",
-    "letter", "outbox", "post", "lapsed", "dead", "control", "audit",
+    "letter", "outbox", "post", "lapsed", "dead", "control", "audit", "subscription",
 )  # fmt: skip
 """In the order of their numbers, which are part of every seal: new ones come at the end."""
 TABLE_COUNT: Final = len(TABLE_NAMES)

@@ -38,6 +38,7 @@ from appliance.engine.tables import (
     READY,
     READY_KEY_BYTES,
     STATE,
+    SUBSCRIPTION,
     TABLE_NAMES,
     TENANT_BYTES,
     TIME_KEY_BYTES,
@@ -70,6 +71,7 @@ _LENGTHS: Final[dict[int, tuple[int, int]]] = {
     DEAD: (DEAD_KEY_BYTES, DEAD_KEY_BYTES),
     CONTROL: (TENANT_BYTES, QUEUE_BYTES),
     AUDIT: (AUDIT_KEY_BYTES, AUDIT_KEY_BYTES),
+    SUBSCRIPTION: (TENANT_BYTES + ID_BYTES, TENANT_BYTES + ID_BYTES),
 }
 
 _Row = TypeVar("_Row")

@@ -81,6 +81,7 @@ from appliance.tasks.pauses import Pauses
 from appliance.tasks.queues import Queue, Registry, Tenant
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.states import claimed, ended, holds, repeats, replaced, requeued, returned
+from appliance.tasks.subscriptions import Subscriptions
 from appliance.tasks.table import EDGES, TABLE, Edge
 
 MARK_KEY: Final = b"mark"
@@ -146,6 +147,8 @@ class Tasks:
         self.waits = Waits()
         self.woken: dict[Queue, None] = {}
         """Queues that have both ready tasks and somebody waiting, in the order in which that came about."""
+        self.risen: dict[Queue, None] = {}
+        """Queues of tenants with subscriptions that turned non-empty."""
         self.low_windows: dict[Queue, None] = {}
         """Queues whose window should be refilled from the store when there is time."""
         self._rng = rng
@@ -174,6 +177,7 @@ class Tasks:
         in_flight = set() if in_flight is None else in_flight
         self.outbox = Outbox(overlay, settings, rng, self._ids, self.registry, in_flight)
         self.outbox.load(self.registry.by_number.values())
+        self.subscriptions = Subscriptions(overlay, self.registry, rng, settings.subscriptions_per_tenant_max)
         for tenant in self.registry.by_number.values():
             for deadlines in (self.leases, self.delays, self.retention):
                 deadlines.load(overlay, tenant)
@@ -909,6 +913,8 @@ class Tasks:
             queue.tenant.head_changed(queue)
         if queue.line or queue.tenant.anyone:
             self.woken[queue] = None
+        if queue.tenant.subscribed and queue.counts[table.READY] == len(keys):
+            self.risen[queue] = None
 
     def _count_in_flight(self, tenant: Tenant, leaving: str, entering: str, tasks: int) -> None:
         """More or fewer tasks are claimed; where the limit had been reached, others may be claimed now."""

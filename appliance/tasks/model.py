@@ -321,6 +321,44 @@ class Resent(msgspec.Struct, gc=False):
     more: bool
 
 
+class Subscribe(Operation, gc=False):
+    """A worker wants to hear when there is work. Outcome: Subscribed or Problem."""
+
+    subject: str
+    commands: tuple[str, ...] | None
+    callback: str
+    mode: str
+    group: str
+    min_interval_ms: int
+    ttl_ms: int
+
+
+class Poll(Operation, gc=False):
+    """A subscription is renewed, and its owner waits up to `wait_ms` for work. Outcome: Polled or Problem.
+
+    `deadline` is set by the state machine when the waiting begins, `gone` when the caller has left.
+    """
+
+    id: bytes
+    subject: str
+    wait_ms: int
+    deadline: int = 0
+    gone: bool = False
+
+
+class Subscribed(msgspec.Struct, gc=False):
+    """A subscription and when it ends, unless it is renewed."""
+
+    id: bytes
+    expires: int
+
+
+class Polled(Subscribed, gc=False):
+    """The same, and the queues with ready tasks: each command, and how many."""
+
+    ready: list[tuple[str, int]]
+
+
 class Created(msgspec.Struct, gc=False):
     """The task; `replayed` when an earlier request with the same key made it."""
 

@@ -226,6 +226,8 @@ def _set_control(tasks: Tasks, queue: Queue, control: QueueControl) -> None:
     tasks.pauses.set(queue.prefix, control.dispatch_until, control.intake_until)
     if not control.dispatch_paused and (queue.line or queue.tenant.anyone):
         tasks.woken[queue] = None
+    if not control.dispatch_paused and queue.tenant.subscribed:
+        tasks.risen[queue] = None
 
 
 HANDLERS: Final[dict[type[Operation], Callable[[Tasks, int, Any], Any]]] = {

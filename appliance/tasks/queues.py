@@ -94,10 +94,10 @@ class Queue:
 
 
 class Tenant:
-    """One tenant. `number` is 0 until its first task was created, or a limit was set for it.
+    """One tenant. `number` is 0 until its first task or subscription was made, or a limit was set for it.
 
     `dispatching` are its queues that may be claimed from: all but those whose dispatch is paused. `in_flight` is the
-    number of its claimed tasks while it has limits; without, nobody counts.
+    number of its claimed tasks while it has limits; without, nobody counts. `subscribed` while it has subscriptions.
     """
 
     __slots__ = (
@@ -113,6 +113,7 @@ class Tenant:
         "prefix",
         "queues",
         "stored_bytes",
+        "subscribed",
     )
 
     def __init__(self, name: str, number: int = 0) -> None:
@@ -125,6 +126,7 @@ class Tenant:
         self.in_flight = 0
         self.stored_bytes = 0
         self.anyone = Line()
+        self.subscribed = False
         self._lines: dict[str, Line] = {}
         self._lines_max = _HEADS_SLACK
         self._heads: list[tuple[bytes, bytes, Queue]] | None = None

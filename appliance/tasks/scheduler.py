@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 
 from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay, Reader
-from appliance.engine.rows import DamagedRow, Letter, decode_body, decode_letter, decode_state
+from appliance.engine.rows import DamagedRow, Letter, Subscription, decode_body, decode_letter, decode_state
 from appliance.engine.tables import BODY, DUE, LEASE, LETTER, POST, QUEUE_BYTES, READY, STATE, prefix_end
 from appliance.errors import INTERNAL, RATE_LIMITED, Problem, unavailable
 from appliance.tasks import operators
@@ -43,6 +43,7 @@ from appliance.tasks.model import (
     Heartbeat,
     Nack,
     Operation,
+    Poll,
     Prepare,
     PurgeDead,
     RequeueDead,
@@ -50,8 +51,10 @@ from appliance.tasks.model import (
     ResendAll,
     Settle,
     Step,
+    Subscribe,
     Task,
 )
+from appliance.tasks.notifier import Notification, Notifier
 from appliance.tasks.queues import Queue
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.table import READY as READY_STATE
@@ -117,6 +120,10 @@ class Courier(Protocol):
         """Take a delivery over. False: no more of this tenant until `resume_deliveries`."""
         ...
 
+    def notify(self, tenant: str, notification: Notification) -> None:
+        """Call a subscriber, and then `notified`."""
+        ...
+
 
 class Seam(Protocol):
     """What makes groups durable: the local committer, or consensus. It calls back `durable` or `failed`, in order."""
@@ -166,6 +173,7 @@ class Scheduler:
         self.courier: Courier | None = None
         self._in_flight: set[bytes] = set()
         self._held: set[str] = set()
+        self._notifier = Notifier(self._notify, self._subscription, self._depth)
         self._store = store
         self._seam = seam
         self._rng = rng
@@ -184,6 +192,7 @@ class Scheduler:
         self._rebase: list[tuple[int, bytes, bytes]] = []
         self._too_large = False
         self._first_number = 1
+        self._now = now
         self._begin_epoch(now)
         self.lists = Lists(store, lambda: self.tasks.registry, on_error)
 
@@ -199,6 +208,10 @@ class Scheduler:
         empty outcome."""
         claim.gone = True
         self.tasks.waits.leave(claim)
+
+    def leave(self, poll: Poll) -> None:
+        """The caller of a poll has gone."""
+        self.tasks.subscriptions.leave(poll)
 
     def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
         """Call `resume` once when this tenant may be read again."""
@@ -270,21 +283,24 @@ class Scheduler:
             if self._rebase:
                 return 0
             times += [tasks.leases.next_time(), tasks.delays.next_time()]
-            times += [tasks.outbox.lapsed.next_time(), tasks.pauses.next_time()]
+            times += [tasks.outbox.lapsed.next_time(), tasks.pauses.next_time(), tasks.subscriptions.next_expiry()]
             if self._steps and self._step_quota > 0:
                 return 0
             if self._may_sweep():
                 times.append(tasks.retention.next_time())
         if self.courier is not None and self.courier.room() > 0:
             times.append(tasks.outbox.post.next_time())
+        times += [tasks.subscriptions.next_deadline(), self._notifier.next_time()]
         # What is left out here goes on when the group is durable or the rows are in memory: both wake the pump.
         return min((time for time in times if time is not None), default=NEVER)
 
     def pump(self, now: int) -> None:
         """Decide what there is to decide until the group is full or nothing is left, then hand the group over."""
+        self._now = now
         self.watches.run_out(now)
         if self.courier is not None:
             self._send_due(now, self.courier)
+        self._notifier.run(now)
         while True:
             self._end_waits(now)
             self._decide(now)
@@ -297,6 +313,7 @@ class Scheduler:
         """Group `number` is durable: the next one is handed over, then everybody it concerns is answered."""
         if number < self._first_number:
             return
+        self._now = now
         self._adapt(parked_ms)
         group = self.overlay.durable(number)
         self._hand_over(now)
@@ -314,13 +331,13 @@ class Scheduler:
             return
         answer = problem or unavailable("the write could not be made durable; it may or may not have happened")
         lost = self.overlay.all_groups()
-        waiting = self.tasks.waits.live_claims()
+        waiting = [*self.tasks.waits.live_claims(), *self.tasks.subscriptions.live_polls()]
         steps, self._steps = self._steps, deque()
         self._edges_before = self.edge_counts()
         self._first_number = self.overlay.open.number + 1
         self.epoch += 1
         self._begin_epoch(now)
-        self.inboxes.put_back(list(waiting))
+        self.inboxes.put_back(waiting)
         for group in lost:
             for sink, _ in group.answers:
                 self._answer(sink, answer)
@@ -342,6 +359,10 @@ class Scheduler:
         )
         for tenant in sorted(self._held & self.tasks.registry.tenants.keys()):
             self.tasks.outbox.post.hold(self.tasks.registry.tenants[tenant].prefix)
+        # Nobody knows which calls were made: each queue with ready tasks counts as one that turned non-empty.
+        for prefix in self.tasks.subscriptions.with_callbacks():
+            queues = self.tasks.registry.by_number[prefix].queues.values()
+            self.tasks.risen.update(dict.fromkeys(queue for queue in queues if queue.counts[READY_STATE]))
         self.tasks.accepts_creates = self.accepts_creates
         self._sweep_ready = []
         self._sweep_touching = False
@@ -356,6 +377,7 @@ class Scheduler:
         return bool(
             self.inboxes.tenants_waiting
             or self.tasks.woken
+            or self.tasks.risen
             or self._sweep_ready
             or self._rebase
             or (self._steps and self._step_quota > 0)
@@ -379,6 +401,7 @@ class Scheduler:
             busy |= self._one_turn(now, group)
             self._match(now, group)
         self._take_steps(now)
+        self._announce(now)
 
     def _share(self, quantum: int, divisor: int) -> int:
         return min(quantum, max(1, self.group_limit // divisor))
@@ -396,7 +419,8 @@ class Scheduler:
         lapsed = self._take(tasks.outbox.lapsed, now, quantum)
         self._each(tasks.outbox.forget, now, lapsed)
         resumed = operators.end_pauses(tasks, now)
-        return bool(ended or due or lapsed or resumed)
+        expired = tasks.subscriptions.expire(now, quantum)
+        return bool(ended or due or lapsed or resumed or expired)
 
     def _take(self, deadlines: Deadlines, now: int, quantum: int) -> list[bytes]:
         try:
@@ -548,6 +572,58 @@ class Scheduler:
     def _resend_all(self, now: int, operation: ResendAll) -> Any:
         return self.tasks.outbox.resend_all(now, operation)
 
+    def _subscribe(self, now: int, operation: Subscribe) -> Any:
+        return self.tasks.subscriptions.subscribe(now, operation)
+
+    def _poll(self, now: int, operation: Poll) -> Any:
+        subscriptions = self.tasks.subscriptions
+        outcome = subscriptions.poll(now, operation)
+        while subscriptions.displaced:
+            older = subscriptions.displaced.pop()
+            self._release(older.sink, subscriptions.answer(older), wrote=False)
+        return outcome
+
+    # Subscriptions.
+
+    def _announce(self, now: int) -> None:
+        """Queues that turned non-empty, and that the claims which waited have not emptied again."""
+        tasks, subscriptions = self.tasks, self.tasks.subscriptions
+        for queue in tasks.risen:
+            if not queue.counts[READY_STATE] or queue.command not in queue.tenant.dispatching:
+                continue
+            for poll in subscriptions.woken_by(queue):
+                self._release(poll.sink, subscriptions.answer(poll), wrote=False)
+            self._release(self._risen, queue.prefix, wrote=False)
+        tasks.risen.clear()
+
+    def _risen(self, prefix: bytes | Problem) -> None:
+        """That a queue turned non-empty is durable: who follows it may be called."""
+        queue = None if isinstance(prefix, Problem) else self.tasks.registry.by_prefix.get(prefix)
+        if queue is not None and self.courier is not None:
+            for subscription_id, _ in self.tasks.subscriptions.called_by(queue):
+                self._notifier.rose(self._now, queue.tenant.prefix, subscription_id, queue.command)
+
+    def _notify(self, notification: Notification) -> None:
+        if self.courier is not None:
+            self.courier.notify(self.tasks.registry.by_number[notification.tenant].name, notification)
+
+    def notified(self, now: int, notification: Notification, *, heard: bool) -> None:
+        """The courier is done with a call to a subscriber."""
+        self._notifier.ended(now, notification, heard=heard)
+        self._wake()
+
+    def depth(self, tenant_name: str, command: str) -> int:
+        """How many tasks of a command may be claimed now."""
+        tenant = self.tasks.registry.tenants.get(tenant_name)
+        queue = tenant.dispatching.get(command) if tenant is not None else None
+        return queue.counts[READY_STATE] if queue is not None else 0
+
+    def _depth(self, tenant: bytes, command: str) -> int:
+        return self.depth(self.tasks.registry.by_number[tenant].name, command)
+
+    def _subscription(self, tenant: bytes, subscription_id: bytes) -> Subscription | None:
+        return self.tasks.subscriptions.find(tenant, subscription_id)
+
     # Webhooks.
 
     def _send_due(self, now: int, courier: Courier) -> None:
@@ -635,6 +711,8 @@ class Scheduler:
         for waiter in self.tasks.waits.take_ended(now):
             self.tasks.waits.finish(waiter)
             self._release(waiter.claim.sink, Claimed([]), wrote=False)
+        for poll, outcome in self.tasks.subscriptions.take_ended(now):
+            self._release(poll.sink, outcome, wrote=False)
 
     # Sweeping, and times that lie too far ahead.
 
@@ -737,6 +815,8 @@ _HANDLERS: Final[dict[type[Operation], Callable[[Scheduler, int, Any], Any]]] = 
     Settle: Scheduler._settle,
     Resend: Scheduler._resend,
     ResendAll: Scheduler._resend_all,
+    Subscribe: Scheduler._subscribe,
+    Poll: Scheduler._poll,
     **dict.fromkeys(operators.HANDLERS, Scheduler._operate),
     **dict.fromkeys((RequeueDead, PurgeDead, Cleanup), Scheduler._begin_step),
 }

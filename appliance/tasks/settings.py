@@ -19,6 +19,7 @@ class TaskSettings(msgspec.Struct, frozen=True):
     webhook_backoff_cap_ms: int = 3_600_000
     given_up_retention_ms: int = 14 * 86_400_000
     """How long a webhook that could not be delivered is kept for whoever looks after it."""
+    subscriptions_per_tenant_max: int = 1_000
     queues_per_tenant_max: int = 10_000
     """Each queue costs about a kilobyte of memory and two rows; command names come from clients."""
     waiting_per_tenant_max: int = 10_000

@@ -7,6 +7,7 @@ answer faster than the disk writes are waited for. Runs on the event loop; one c
 
 import asyncio
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -19,6 +20,7 @@ from appliance.engine.rows import DamagedRow, Letter
 from appliance.errors import Problem
 from appliance.tasks.ids import id_text
 from appliance.tasks.model import STATUS_NAMES, Due, Settle
+from appliance.tasks.notifier import Notification
 from appliance.tasks.scheduler import Scheduler
 from appliance.webhooks.lanes import Lanes
 from appliance.webhooks.resolver import URL
@@ -26,6 +28,8 @@ from appliance.webhooks.sender import Attempt
 from appliance.webhooks.target import BadTarget, Target, parse_target
 
 log = logging.getLogger("codeq.webhooks")
+
+CLAIM_PATH: Final = "/v1/codeq/tasks/claim"
 
 OURS: Final = Attempt(False, "internal error")
 
@@ -50,6 +54,17 @@ class LetterJson(msgspec.Struct, rename="camel", gc=False):
     error: str | None
     artifacts: msgspec.Raw
     completed_at: str
+
+
+class NotificationJson(msgspec.Struct, rename="camel", gc=False):
+    """The body of a call to a subscriber."""
+
+    event_type: str
+    available: bool
+    queue_depth: int
+    claim_url: str
+    sent_at: str
+    notification_id: str
 
 
 class Parcel:
@@ -89,7 +104,7 @@ class Figures:
 
 
 class Courier:
-    """Delivers what is due. It is the scheduler's courier; `post` is also open to others."""
+    """Delivers what is due, and calls subscribers. It is the scheduler's courier."""
 
     def __init__(
         self,
@@ -99,13 +114,18 @@ class Courier:
         lanes: Lanes[Parcel],
         *,
         allow_private: bool,
+        clock: Callable[[], int],
+        claim_url: str = CLAIM_PATH,
     ) -> None:
+        """`clock` is the scheduler's time (ms); `claim_url` is what subscribers are told."""
         self.figures = Figures()
         self.lanes = lanes
         self._loop = loop
         self._scheduler = scheduler
         self._sender = sender
         self._allow_private = allow_private
+        self._clock = clock
+        self._claim_url = claim_url
         self._waiting_tenants: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -124,7 +144,7 @@ class Courier:
             self.figures.refused[URL] += 1
             self._settle(due, Attempt(False, f"refused: the URL {error}", final=True, refused=URL), _nothing)
             return True
-        self.post(
+        self._post(
             Parcel(
                 due.tenant,
                 target,
@@ -139,16 +159,29 @@ class Courier:
         self._waiting_tenants.add(due.tenant)
         return False
 
-    # What else there is to send.
+    def notify(self, tenant: str, notification: Notification) -> None:
+        """Call a subscriber about a queue, unless that is empty by then."""
+        try:
+            target = parse_target(notification.url, allow_private=self._allow_private)
+        except BadTarget:
+            self.figures.refused[URL] += 1
+            self._notified(notification, Attempt(False), _nothing)
+            return
+        notification_id = str(uuid.uuid4())
+        self._post(
+            Parcel(
+                tenant,
+                target,
+                notification_id,
+                notification.at,
+                lambda: self._news(tenant, notification.command, notification_id),
+                lambda attempt, give_back: self._notified(notification, attempt, give_back),
+            )
+        )
 
-    def post(self, parcel: Parcel) -> None:
-        """Have a call made when it is its turn."""
+    def _post(self, parcel: Parcel) -> None:
         self.lanes.add(parcel)
         self._start_some()
-
-    def parse(self, url: str) -> Target:
-        """A URL as a target. Raises BadTarget."""
-        return parse_target(url, allow_private=self._allow_private)
 
     def oldest_at(self) -> int | None:
         """Since when (ms) the parcel that has waited longest here has been due."""
@@ -191,6 +224,21 @@ class Courier:
         if tenant in self._waiting_tenants and self.lanes.is_half_empty_for(tenant):
             self._waiting_tenants.discard(tenant)
             self._scheduler.resume_deliveries(tenant)
+
+    def _news(self, tenant: str, command: str, notification_id: str) -> bytes | None:
+        depth = self._scheduler.depth(tenant, command)
+        if not depth:
+            return None
+        sent_at = time_text(self._clock())
+        return _encode(NotificationJson(command, True, depth, self._claim_url, sent_at, notification_id))
+
+    def _notified(self, notification: Notification, attempt: Attempt | None, give_back: Callable[[], None]) -> None:
+        heard = attempt is None or attempt.delivered
+        if attempt is not None:
+            self.figures.notified += heard
+            self.figures.notifications_failed += not heard
+        give_back()
+        self._scheduler.notified(self._clock(), notification, heard=heard)
 
     def _body(self, due: Due) -> bytes | None:
         letter = self._scheduler.read_letter(due.id)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 from appliance.config import Webhooks
 from appliance.tasks.scheduler import Scheduler
-from appliance.webhooks.courier import Courier, Parcel
+from appliance.webhooks.courier import CLAIM_PATH, Courier, Parcel
 from appliance.webhooks.lanes import Lanes
 from appliance.webhooks.resolver import LookUp, Resolver
 from appliance.webhooks.secrets import Secrets, read_secrets
@@ -40,10 +40,11 @@ class Outbound:
         means: Means,
         *,
         own_ports: Callable[[], Collection[int]],
+        clock: Callable[[], int],
         version: str,
         look_up: LookUp | None = None,
     ) -> None:
-        """`own_ports` are those that the node listens on."""
+        """`own_ports` are those that the node listens on, `clock` is the scheduler's time (ms)."""
         self._resolver = Resolver(
             allow_private=settings.allow_private,
             own_ports=own_ports,
@@ -59,7 +60,15 @@ class Outbound:
             user_agent=f"codeq/{version}",
         )
         lanes: Lanes[Parcel] = Lanes(settings.concurrency, settings.concurrency_per_host)
-        self.courier = Courier(loop, scheduler, sender, lanes, allow_private=settings.allow_private)
+        self.courier = Courier(
+            loop,
+            scheduler,
+            sender,
+            lanes,
+            allow_private=settings.allow_private,
+            clock=clock,
+            claim_url=settings.public_url.rstrip("/") + CLAIM_PATH,
+        )
         scheduler.courier = self.courier
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from appliance.engine.rows import (
     QueueControl,
     QueueRow,
     State,
+    Subscription,
     TenantControl,
     encode_row,
     seal,
@@ -40,6 +41,7 @@ from appliance.engine.tables import (
     QUEUE,
     READY,
     STATE,
+    SUBSCRIPTION,
     audit_key,
     command_name_key,
     dead_key,
@@ -98,7 +100,7 @@ def delivery_rows(delivery_id: bytes, delivery: Delivery) -> Rows:
 
 
 def sound_rows() -> Rows:
-    """A task in every state and a delivery in both of its, in two tenants, with keys, names, counters and mark."""
+    """A task in every state and a delivery in both of its, in two tenants, with all that belongs to them."""
     rows: Rows = {
         (NAME, tenant_name_key("acme")): encode_row(TENANT),
         (NAME, tenant_name_key("other")): encode_row(OTHER_TENANT),
@@ -122,6 +124,8 @@ def sound_rows() -> Rows:
     rows |= task_rows(DEAD_TASK, State(DLQ, OTHER_MAIL, 0, 5, 1000, expires=8002))
     rows |= delivery_rows(WAITING_DELIVERY, Delivery(SMS[:4], COMPLETED_TASK, "https://x/", 6000, 1))
     rows |= delivery_rows(LAPSED_DELIVERY, Delivery(SMS[:4], COMPLETED_TASK, "https://x/", 9000, 5, "no", 4000))
+    subscription = Subscription("worker", ("sms",), "", "fanout", "", 5000, 300000, 9000)
+    rows[SUBSCRIPTION, SMS[:4] + bytes(16)] = encode_row(subscription)
     return rows
 
 

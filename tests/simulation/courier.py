@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.errors import Problem
 from appliance.tasks.model import Due, Settle
+from appliance.tasks.notifier import Notification
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
@@ -42,6 +43,15 @@ class Courier:
             return True
         self._full.add(due.tenant)
         return False
+
+    def notify(self, tenant: str, notification: Notification) -> None:
+        self._world.log("notify", tenant, notification.command)
+        self._world.at(self._rng.randint(0, 400), self._notified, notification)
+
+    def _notified(self, notification: Notification) -> None:
+        if self._node.alive:
+            heard = not self._world.faults or self._rng.random() >= self._world.plan.receiver_failure_chance
+            self._node.scheduler.notified(self._node.now(), notification, heard=heard)
 
     def _next(self) -> None:
         while self._parked and self._under_way < self._slots:

@@ -1,10 +1,11 @@
 """One seed from beginning to end: a busy time with faults, a drain, and the emptying of the store."""
 
 from appliance.engine.rows import COMPLETED
-from appliance.engine.tables import BODY, EXPIRE
+from appliance.engine.tables import BODY, EXPIRE, SUBSCRIPTION
 from appliance.tasks.model import Requeue
 from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
+from tests.simulation.listeners import Listener
 from tests.simulation.plan import DAY_MS, OPERATIONS_MIN, Plan, constants_of, draw
 from tests.simulation.streams import Streamer
 from tests.simulation.violation import Violation
@@ -49,6 +50,9 @@ class Simulation:
         for number in range(plan.streamers):
             tenant = plan.tenants[-1 - number % len(plan.tenants)]
             self._clients.append(Streamer(crowd, f"streamer-{number}", tenant))
+        for number in range(plan.listeners):
+            tenant = plan.tenants[number % len(plan.tenants)]
+            self._clients.append(Listener(crowd, f"listener-{number}", tenant))
         for client in self._clients:
             client.begin()
         self.world.at(TICK_MS, self._tick)
@@ -129,6 +133,8 @@ class Simulation:
         world = self.world
         if not world.run(lambda: not world.store.keys[EXPIRE] and not world.store.keys[BODY], DRAIN_MS_MAX):
             raise Violation("Q23", f"{len(world.store.keys[EXPIRE])} tasks were never swept")
+        if not world.run(lambda: not world.store.keys[SUBSCRIPTION], DRAIN_MS_MAX):
+            raise Violation("Q28", "a subscription that nobody renews never ended")
         if not world.run(lambda: not world.ledger.outbox, DRAIN_MS_MAX):
             raise Violation("Q26", f"{len(world.ledger.outbox)} deliveries neither arrive nor are given up")
         if not world.run(lambda: not world.unanswered(), DRAIN_MS_MAX):

@@ -25,6 +25,7 @@ from appliance.tasks.machine import Tasks
 from appliance.tasks.model import CreateBatch
 from appliance.tasks.outbox import Outbox
 from appliance.tasks.scheduler import Scheduler
+from appliance.tasks.subscriptions import Subscriptions
 from appliance.tasks.watches import Watches
 from appliance.tasks.window import Window
 from tests.simulation.runner import run_seed
@@ -432,6 +433,13 @@ def _webhook_of_another_tenant_sent_again() -> list[Any]:
     return [patch.object(Outbox, "_own", lambda self, tenant, delivery_id: self._row(delivery_id))]
 
 
+def _subscription_that_never_ends() -> list[Any]:
+    return [
+        patch.object(Subscriptions, "expire", lambda self, now, most: False),
+        patch.object(Subscriptions, "next_expiry", lambda self: None),
+    ]
+
+
 MUTANTS: Final = tuple(
     Mutant(make.__name__.strip("_").replace("_", " "), make)
     for make in (
@@ -478,6 +486,7 @@ MUTANTS: Final = tuple(
         _webhook_given_up_too_early,
         _attempt_of_a_lost_group_forgotten,
         _webhook_of_another_tenant_sent_again,
+        _subscription_that_never_ends,
     )
 )
 

@@ -62,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True):
     drift_divisor: int
     touch: str
     hook_chance: float
+    listeners: int
     receiver_failure_chance: float
 
 
@@ -108,6 +109,7 @@ def draw(seed: int, least: int = OPERATIONS_MIN) -> Plan:
         drift_divisor=rng.choice((0, 0, 1_000, -1_000)),
         touch=rng.choice(("none", "slow", "mixed")),
         hook_chance=rng.choice((0.0, 0.1, 0.5)),
+        listeners=rng.choice((0, 1, 3)),
         receiver_failure_chance=rng.choice((0.0, 0.3, 0.8)),
     )
 
@@ -132,6 +134,7 @@ def _settings(rng: Random) -> TaskSettings:
         webhook_backoff_base_ms=rng.choice((1, 500, 5_000)),
         webhook_backoff_cap_ms=rng.choice((1_000, 30_000)),
         given_up_retention_ms=rng.choice((1_000, 60_000)),
+        subscriptions_per_tenant_max=rng.choice((2, 100)),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from appliance.engine.rows import COMPLETED, DLQ, FAILED
 from appliance.engine.tables import LAPSED, LETTER, OUTBOX, POST
 from appliance.tasks.model import Due, FinishBatch, Resend, ResendAll, Resent, Settle, Task
+from appliance.tasks.notifier import Notification
 from appliance.tasks.outbox import listed
 from appliance.tasks.settings import TaskSettings
 from tests.tasks.desk import TENANT, Desk, abandon, cancel, code, finish, nack, requeue, unheard
@@ -37,6 +38,9 @@ class Courier:
     def accept(self, due: Due) -> bool:
         self.held.append(due)
         return sum(each.tenant == due.tenant for each in self.held) < self.tenant_max
+
+    def notify(self, tenant: str, notification: Notification) -> None:
+        raise AssertionError(notification)
 
 
 class Office(Desk):

@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from appliance.engine.rows import COMPLETED, DLQ, Letter
 from appliance.tasks.ids import id_text
+from appliance.tasks.model import Subscribe, Subscribed
 from appliance.webhooks.courier import Courier, Parcel, render
 from appliance.webhooks.lanes import Lanes
 from appliance.webhooks.sender import Attempt
 from appliance.webhooks.target import Target
-from tests.tasks.desk import Desk, finish
+from tests.tasks.desk import SUBJECT, TENANT, Desk, finish, unheard
 
 TASK_ID = bytes(15) + b"\x07"
 
@@ -37,7 +40,9 @@ class Office(Desk):
         self.sender = Sender()
         lanes: Lanes[Parcel] = Lanes(total, host, parked_per_tenant_max=tenant_parked)
         loop = asyncio.get_running_loop()
-        self.courier = Courier(loop, self.scheduler, self.sender, lanes, allow_private=allow_private)
+        self.courier = Courier(
+            loop, self.scheduler, self.sender, lanes, allow_private=allow_private, clock=lambda: self.now
+        )
         self.scheduler.courier = self.courier
 
     def ended(self, webhook: str = "https://example.com/hook") -> None:
@@ -166,6 +171,53 @@ def test_a_place_is_kept_until_the_outcome_is_durable() -> None:
         assert office.courier.lanes.under_way == 1
         office.settle()
         assert office.courier.lanes.under_way == 0
+
+    with_office(test)
+
+
+def _subscribed(office: Office, url: str = "https://worker.example/wake") -> bytes:
+    outcome = office.ask(Subscribe(TENANT, unheard, SUBJECT, None, url, "fanout", "", 5_000, 300_000))
+    assert isinstance(outcome, Subscribed)
+    return outcome.id
+
+
+def test_a_subscriber_is_told_what_there_is() -> None:
+    async def test(office: Office) -> None:
+        _subscribed(office)
+        office.create("resize")
+        office.create("resize")
+        await office.turn()
+        ((target, tenant, notification, body),) = office.sender.calls
+        assert (target.host, tenant) == ("worker.example", "acme")
+        assert msgspec.json.decode(body) == {
+            "eventType": "resize", "available": True, "queueDepth": 2, "claimUrl": "/v1/codeq/tasks/claim",
+            "sentAt": "2027-01-15T08:00:00.000Z", "notificationId": notification,
+        }  # fmt: skip
+        await office.end(Attempt(True))
+        assert office.courier.figures.notified == 1 and office.courier.lanes.under_way == 0
+
+    with_office(test)
+
+
+def test_a_subscriber_that_does_not_answer_is_called_again_later() -> None:
+    async def test(office: Office) -> None:
+        _subscribed(office)
+        office.create("resize")
+        await office.turn()
+        await office.end(Attempt(False, "refused"))
+        office.pass_ms(10_000)
+        await office.turn()
+        assert len(office.sender.calls) == 2 and office.courier.figures.notifications_failed == 1
+
+    with_office(test)
+
+
+def test_a_callback_that_is_not_allowed_any_more_is_never_called() -> None:
+    async def test(office: Office) -> None:
+        _subscribed(office, "http://127.0.0.1/")
+        office.create("resize")
+        await office.turn()
+        assert office.sender.calls == [] and office.courier.figures.refused == {"bad-url": 1}
 
     with_office(test)
 
