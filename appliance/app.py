@@ -26,6 +26,7 @@ from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api
 from appliance.api.canonical import same_json
 from appliance.api.context import ApiSettings
+from appliance.api.rates import ADMIN_RATE, PRODUCER_RATE, WORKER_RATE, Rate, Rates
 from appliance.api.streams.app import Streams, StreamSettings
 from appliance.api.times import time_text
 from appliance.auth.keys import BadKeyError
@@ -123,6 +124,11 @@ class Node:
             on_group=self.metrics.group_committed,
             free_floor_bytes=settings.store.free_floor_bytes,
         )
+        rates = Rates(
+            _rates(settings),
+            lambda tenant: self.driver.scheduler.tasks.registry.control_of(tenant),
+            self.driver.now_ms,
+        )
         self._api = Api(
             self.driver.scheduler,
             keys,
@@ -132,6 +138,7 @@ class Node:
             metrics_text=lambda: (self._scrape.text(),),
             ready=lambda: self._ready,
             node_facts=self._facts,
+            rates=rates,
         )
         self._tls = tls
         self._listener = Listener(
@@ -151,6 +158,7 @@ class Node:
             epoch_seconds=time.time,
             later=self._later,
             rng=Random(int.from_bytes(os.urandom(16), "big")),
+            rates=rates,
         ).open_call
         self._outbound = Outbound(
             loop,
@@ -448,6 +456,16 @@ def _api_settings(settings: Settings) -> ApiSettings:
         private_webhooks=settings.webhooks.allow_private,
         waiting_per_tenant_max=settings.limits.waiting_per_tenant,
     )
+
+
+def _rates(settings: Settings) -> dict[str, Rate]:
+    limit = settings.rate_limit
+    configured = {PRODUCER_RATE: limit.producer, WORKER_RATE: limit.worker, ADMIN_RATE: limit.admin}
+    return {
+        kind: Rate(rate.per_second, rate.burst or rate.per_second)
+        for kind, rate in configured.items()
+        if rate.per_second
+    }
 
 
 def _limits(settings: Settings) -> Limits:

@@ -24,6 +24,8 @@ __all__ = [
     "Limits",
     "Listen",
     "Log",
+    "Rate",
+    "RateLimit",
     "Settings",
     "Store",
     "Streams",
@@ -192,6 +194,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How many requests per second one subject may send, and how many at once. 0: any number; as many as a second's."""
+
+    per_second: int = setting(default=0, low=0, high=1_000_000)
+    burst: int = setting(default=0, low=0, high=1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Rates of token subjects: creates and producer streams, claims and worker streams, administration."""
+
+    producer: Rate = section(Rate)
+    worker: Rate = section(Rate)
+    admin: Rate = section(Rate)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """How the node reports. `auto` is the journal where standard error leads to it, and `json` elsewhere."""
 
@@ -212,6 +231,7 @@ class Settings:
     streams: Streams = section(Streams)
     webhooks: Webhooks = section(Webhooks)
     limits: Limits = section(Limits)
+    rate_limit: RateLimit = section(RateLimit)
     log: Log = section(Log)
     drain_seconds: int = setting(default=30, low=0, high=3_600)
     source: str = field(default="", metadata={"internal": True})

@@ -1,8 +1,8 @@
 """The REST front: every request goes through here, in one order of judgement.
 
-Owns that order: path and method, token, scope, media type, body, and only then the state machine. So nobody learns
-about tasks without a token, and no body is read for nothing. Must not know sockets or the store. A handler is a plain
-function on the event loop's thread; no coroutine and no future per request.
+Owns that order: path and method, token, scope, rate, media type, body, and only then the state machine. So nobody
+learns about tasks without a token, and no body is read for nothing. Must not know sockets or the store. A handler is
+a plain function on the event loop's thread; no coroutine and no future per request.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,6 +19,7 @@ from appliance.api.context import ApiSettings, Context
 from appliance.api.create import Creating
 from appliance.api.owner import Owning
 from appliance.api.probes import Probes
+from appliance.api.rates import Rates
 from appliance.api.read import Reading
 from appliance.api.render import problem
 from appliance.api.routes import MethodNotAllowed, Open, Routes
@@ -41,7 +42,7 @@ class Authenticates(Protocol):
 class Api:
     """The handler of every request."""
 
-    __slots__ = ("_authenticate", "_epoch_seconds", "_find")
+    __slots__ = ("_authenticate", "_epoch_seconds", "_find", "_rates")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Api:
         metrics_text: Callable[[], Iterable[bytes]],
         ready: Callable[[], bool],
         node_facts: Callable[[], NodeJson],
+        rates: Rates,
     ) -> None:
         """`clock` is the state machine's time (ms), `epoch_seconds` the wall clock that tokens are judged by.
 
@@ -71,6 +73,7 @@ class Api:
         ).find
         self._authenticate = validator.authenticate
         self._epoch_seconds = epoch_seconds
+        self._rates = rates
 
     def handle(self, request: Request) -> None:
         """Answer a request, now or when the outcome of its operation is there."""
@@ -95,6 +98,7 @@ class Api:
         # A role opens the administration too, not only the scope.
         if route.scope and route.scope not in caller.scopes and not (route.scope == SCOPE_ADMIN and caller.admin):
             raise Problem(PERMISSION_DENIED, f"the token lacks the scope {route.scope}")
+        self._rates.request(route.rate, caller)
         if route.has_body:
             check_media_type(headers)
         return route.handle(request, caller, task_id)

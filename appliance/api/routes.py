@@ -16,6 +16,7 @@ from appliance.api.create import Creating
 from appliance.api.owner import Owning
 from appliance.api.parse import NO_TASK
 from appliance.api.probes import Probes
+from appliance.api.rates import ADMIN_RATE, PRODUCER_RATE, WORKER_RATE
 from appliance.api.read import Reading
 from appliance.api.streams.app import SERVICES
 from appliance.api.subscribe import Subscribing
@@ -37,12 +38,14 @@ Handle = Callable[[Request, Caller, bytes], Response | None]
 
 class Route(NamedTuple):
     """One method of one path. `kind` is the kind of token that it takes, or ANY; `scope` is empty where none is
-    needed; `has_body` says that a body is read, so its media type counts."""
+    needed; `has_body` says that a body is read, so its media type counts; `rate` is the kind of rate that it counts
+    against, empty for none but its tenant's."""
 
     handle: Handle
     kind: str
     scope: str = ""
     has_body: bool = False
+    rate: str = ""
 
 
 class Open(NamedTuple):
@@ -79,10 +82,10 @@ class Routes:
     ) -> None:
         self._admin = admin
         self._fixed: dict[str, Methods] = {
-            PREFIX + "/tasks": _post(creating.create, PRODUCER),
-            PREFIX + "/tasks/batch": _post(creating.create_batch, PRODUCER),
-            PREFIX + "/tasks/claim": _post(claiming.claim, WORKER, "codeq:claim"),
-            PREFIX + "/tasks/claim/batch": _post(claiming.claim_batch, WORKER, "codeq:claim"),
+            PREFIX + "/tasks": _post(creating.create, PRODUCER, rate=PRODUCER_RATE),
+            PREFIX + "/tasks/batch": _post(creating.create_batch, PRODUCER, rate=PRODUCER_RATE),
+            PREFIX + "/tasks/claim": _post(claiming.claim, WORKER, "codeq:claim", rate=WORKER_RATE),
+            PREFIX + "/tasks/claim/batch": _post(claiming.claim_batch, WORKER, "codeq:claim", rate=WORKER_RATE),
             PREFIX + "/tasks/batch/results": _post(owning.result_batch, WORKER, "codeq:result"),
             PREFIX + "/workers/subscriptions": _post(subscribing.subscribe, WORKER, "codeq:subscribe"),
             PREFIX + "/raft/status": _get(Route(reading.raft_status, ANY)),
@@ -135,7 +138,8 @@ class Routes:
         if handle is None:
             allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
             raise MethodNotAllowed(", ".join(sorted(allowed)))
-        return Route(partial(_named, handle, name), PRODUCER, SCOPE_ADMIN, has_body=method not in ("GET", "HEAD"))
+        has_body = method not in ("GET", "HEAD")
+        return Route(partial(_named, handle, name), PRODUCER, SCOPE_ADMIN, has_body, ADMIN_RATE)
 
 
 def _named(handle: HandleNamed, name: str, request: Request, caller: Caller, _task_id: bytes) -> Response | None:
@@ -148,8 +152,8 @@ def _no_such_path(path: str) -> Problem:
     return Problem(NOT_FOUND, "no such path")
 
 
-def _post(handle: Handle, kind: str, scope: str = "") -> Methods:
-    return {"POST": Route(handle, kind, scope, has_body=True)}
+def _post(handle: Handle, kind: str, scope: str = "", rate: str = "") -> Methods:
+    return {"POST": Route(handle, kind, scope, has_body=True, rate=rate)}
 
 
 def _get(route: Route | Open) -> Methods:

@@ -232,6 +232,11 @@ class Registry:
             else:
                 self.by_number[key].set_control(decode_tenant_control(content))
 
+    def control_of(self, tenant_name: str) -> TenantControl | None:
+        """What is set for a tenant, None where nobody knows it."""
+        tenant = self.tenants.get(tenant_name)
+        return tenant.control if tenant is not None else None
+
     def tenant(self, name: str) -> Tenant:
         """The tenant of this name, in memory from now on."""
         tenant = self.tenants.get(name)

@@ -8,6 +8,7 @@ from typing import Any
 from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api, ApiSettings
 from appliance.api.canonical import same_json
+from appliance.api.rates import Rate, Rates
 from appliance.auth.caller import WORKER_SCOPES, Caller, Kind
 from appliance.engine.group import TableWrites
 from appliance.engine.rows import unseal
@@ -177,7 +178,13 @@ class Tokens:
 class Node:
     """An API and all that is behind it."""
 
-    def __init__(self, settings: ApiSettings | None = None, tasks: TaskSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: ApiSettings | None = None,
+        tasks: TaskSettings | None = None,
+        rates: dict[str, Rate] | None = None,
+    ) -> None:
+        self._rates = rates or {}
         self.now = START_MS
         self.store = DictionaryStore()
         self.seam = ManualSeam(self.store)
@@ -202,6 +209,9 @@ class Node:
             same_json=same_json,
             on_error=self.errors.append,
         )
+        self.rates = Rates(
+            self._rates, lambda tenant: self.scheduler.tasks.registry.control_of(tenant), lambda: self.now
+        )
         self.api = Api(
             self.scheduler,
             self.tokens,
@@ -211,6 +221,7 @@ class Node:
             lambda: [b"codeq_up 1\n", b"codeq_two 2\n"],
             lambda: self.is_ready,
             lambda: FACTS,
+            self.rates,
         )
 
     def _wake(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from appliance.api.rates import Rates
 from appliance.api.streams.health import HealthCheck, HealthWatch
 from appliance.api.streams.producer import ProducerStream
 from appliance.api.streams.reflection import V1, V1ALPHA, Reflection
@@ -42,10 +43,11 @@ class Streams:
         epoch_seconds: Callable[[], float],
         later: Later,
         rng: Random,
+        rates: Rates,
     ) -> None:
         """`clock` is the state machine's time (ms), `epoch_seconds` the wall clock that tokens are judged by; `later`
         calls a function after so many seconds and returns what cancels it."""
-        world = World(scheduler, validator, settings, clock, epoch_seconds, later, rng)
+        world = World(scheduler, validator, settings, clock, epoch_seconds, later, rng, rates)
         self._openers: dict[str, Callable[[Call], Session]] = {
             PRODUCER_PATH: lambda call: ProducerStream(world, call),
             WORKER_PATH: lambda call: WorkerStream(world, call),

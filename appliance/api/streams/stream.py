@@ -16,6 +16,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
 
+from appliance.api.rates import Rates
 from appliance.api.streams.guard import check_items
 from appliance.api.streams.settings import StreamSettings
 from appliance.auth.caller import Caller
@@ -63,6 +64,7 @@ class World(NamedTuple):
     epoch_seconds: Callable[[], float]
     later: Later
     rng: Random
+    rates: Rates
 
 
 class End(NamedTuple):
@@ -170,6 +172,10 @@ class Stream:
             raise GrpcError(RESOURCE_EXHAUSTED if limited else UNAUTHENTICATED, problem.message) from None
         if caller.kind != self.kind:
             raise GrpcError(UNAUTHENTICATED, f"this stream takes a {self.kind} token")
+        try:
+            world.rates.hello(self.kind, caller)
+        except Problem as problem:
+            raise GrpcError(RESOURCE_EXHAUSTED, problem.message) from None
         self._caller = caller
         self.message_bytes_max = MESSAGE_BYTES_MAX
         age = world.settings.age_seconds

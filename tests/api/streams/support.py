@@ -7,6 +7,7 @@ from math import ceil, inf
 from random import Random
 from typing import Any, TypeVar
 
+from appliance.api.rates import Rate
 from appliance.api.streams.app import PRODUCER_PATH, WORKER_PATH, Streams, StreamSettings
 from appliance.api.streams.wire import producer_pb2 as pb
 from appliance.api.streams.wire import worker_pb2 as wb
@@ -198,8 +199,13 @@ class Timer:
 class StreamNode(Node):
     """A node with streams beside its API."""
 
-    def __init__(self, settings: StreamSettings | None = None, tasks: TaskSettings | None = None) -> None:
-        super().__init__(tasks=tasks)
+    def __init__(
+        self,
+        settings: StreamSettings | None = None,
+        tasks: TaskSettings | None = None,
+        rates: dict[str, Rate] | None = None,
+    ) -> None:
+        super().__init__(tasks=tasks, rates=rates)
         self.timers: list[Timer] = []
         self.offered: list[Operation] = []
         offer = self.scheduler.offer
@@ -212,6 +218,7 @@ class StreamNode(Node):
             lambda: self.now / 1000,
             self._later,
             Random(1),
+            self.rates,
         )
 
     def _note(self, offer: Callable[[Operation], bool], operation: Operation) -> bool:
