@@ -19,8 +19,9 @@ from appliance.engine.disk import DirectoryLock, free_bytes, make_directory, ref
 from appliance.engine.faults import DiskNotTrusted, StoreRefused, failure
 from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal
 from appliance.engine.tables import META, TABLE_NAMES
+from appliance.engine.upgrade import OLDEST_FORMAT, upgrade
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 """1 had no tables for webhooks."""
 FORMAT_KEY: Final = b"format"
 MARK_KEY: Final = b"mark"
@@ -86,8 +87,8 @@ class Store:
             reach(crashpoints.FILE_WHOLE)
             environment = _open_environment(directory, map_bytes)
             try:
-                if _format_of(environment) == FORMAT_VERSION - 1:
-                    _add_tables(environment)
+                if OLDEST_FORMAT <= _format_of(environment) < FORMAT_VERSION:
+                    upgrade(environment, FORMAT_KEY, FORMAT_VERSION)
                 require_format(environment)
                 reach(crashpoints.OPENED)
                 return cls(directory, lock, environment)
@@ -227,16 +228,6 @@ def _format_of(environment: lmdb.Environment) -> int:
         return decode_number(unseal(META, FORMAT_KEY, row))
     except (DamagedRow, ValueError) as error:
         raise DiskNotTrusted(f"the store at {path} is damaged: its format row cannot be read") from error
-
-
-def _add_tables(environment: lmdb.Environment) -> None:
-    """Bring a store of the format before this one up, in one commit."""
-    try:
-        with environment.begin(write=True) as txn:
-            databases = [environment.open_db(name.encode(), txn=txn) for name in TABLE_NAMES]
-            txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(FORMAT_VERSION)), db=databases[META])
-    except lmdb.Error as error:
-        raise failure(error, free_bytes(Path(environment.path()))) from error
 
 
 def open_read_only(directory: Path) -> lmdb.Environment:

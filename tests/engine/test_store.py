@@ -17,7 +17,7 @@ from appliance.engine.datafile import DATA_NAME, SHORT_TAIL_BYTES_MAX, inspect
 from appliance.engine.faults import DiskNotTrusted, NoSpace, StoreLocked, StoreRefused
 from appliance.engine.rows import DamagedRow, encode_row, seal
 from appliance.engine.store import FORMAT_KEY, FORMAT_VERSION, Store, open_read_only
-from appliance.engine.tables import BODY, LAPSED, LETTER, META, OUTBOX, POST, READY, STATE, TABLE_NAMES
+from appliance.engine.tables import BODY, META, READY, STATE, TABLE_NAMES
 
 PAGE_BYTES = 4096
 
@@ -153,29 +153,6 @@ def test_a_newer_format_is_refused_with_both_versions(tmp_path: Path) -> None:
     assert refusal.value.exit_status == 78
     with pytest.raises(StoreRefused):
         Store.open(tmp_path)
-
-
-def test_a_store_of_the_format_before_gets_the_tables_that_it_lacks_and_keeps_its_rows(tmp_path: Path) -> None:
-    _store_of_format_1(tmp_path)
-    with pytest.raises(StoreRefused, match=r"format version 1.*start the node on it once"):
-        open_read_only(tmp_path)
-    for _ in range(2):
-        store = Store.open(tmp_path)
-        assert store.get(BODY, b"key") == b"content"
-        assert store.get(META, FORMAT_KEY) == encode_row(2)
-        assert all(store.scan(table, b"", b"\xff", 10) == [] for table in (LETTER, OUTBOX, POST, LAPSED))
-        store.close()
-
-
-def _store_of_format_1(directory: Path) -> None:
-    tables = ("body", "state", "ready", "lease", "due", "expire", "idem", "queue", "name", "meta")
-    with (
-        lmdb.open(str(directory), max_dbs=32, lib_version=0) as environment,
-        environment.begin(write=True) as txn,
-    ):
-        databases = [environment.open_db(name.encode(), txn=txn) for name in tables]
-        txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(1)), db=databases[META])
-        txn.put(b"key", seal(BODY, b"key", b"content"), db=databases[BODY])
 
 
 @pytest.mark.parametrize("row", [b"", b"short", seal(META, FORMAT_KEY, b"\xc1"), seal(META, b"other", encode_row(1))])
