@@ -13,6 +13,7 @@ from appliance.api.admin.render import NodeJson
 from appliance.api.admin.routes import AdminRoutes
 from appliance.api.admin.tasks import OperatedTasks
 from appliance.api.admin.tenants import Tenants
+from appliance.api.admin.webhooks import Webhooks
 from appliance.api.bodies import check_media_type
 from appliance.api.claim import Claiming
 from appliance.api.context import ApiSettings, Context
@@ -69,7 +70,7 @@ class Api:
             Reading(context),
             Subscribing(context),
             Probes(metrics_text, ready),
-            AdminRoutes(Queues(context), OperatedTasks(context), Tenants(context, node_facts)),
+            AdminRoutes(Queues(context), OperatedTasks(context), Tenants(context, node_facts), Webhooks(context)),
         ).find
         self._authenticate = validator.authenticate
         self._epoch_seconds = epoch_seconds

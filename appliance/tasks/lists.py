@@ -39,6 +39,7 @@ from appliance.engine.tables import (
 from appliance.tasks import table
 from appliance.tasks.ids import id_time_ms
 from appliance.tasks.model import Task
+from appliance.tasks.outbox import Listed, listed
 from appliance.tasks.queues import Queue, Registry
 
 LOOKS_MAX: Final = 500
@@ -84,6 +85,13 @@ class QueuePage(NamedTuple):
     cursor: bytes | None
 
 
+class DeliveryPage(NamedTuple):
+    """Deliveries of webhooks, and where the next page begins; None at the end."""
+
+    deliveries: list[Listed]
+    cursor: bytes | None
+
+
 class Lists:
     """What operators read. `registry` gives the queues as they are decided now."""
 
@@ -94,6 +102,19 @@ class Lists:
         self._store = store
         self._registry = registry
         self._on_error = on_error
+
+    # Webhooks.
+
+    def deliveries(self, tenant_name: str, cursor: bytes, limit: int, *, given_up: bool) -> DeliveryPage:
+        """Up to `limit` deliveries that wait for an attempt, or that were given up, in the order of their times."""
+        tenant = self._registry().tenants.get(tenant_name)
+        if tenant is None or not tenant.number:
+            return DeliveryPage([], None)
+        with self._reading():
+            found, after = listed(
+                self._store, tenant.prefix, given_up=given_up, after=cursor, limit=min(limit, LOOKS_MAX)
+            )
+        return DeliveryPage(found, after)
 
     # Tasks.
 

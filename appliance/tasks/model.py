@@ -298,9 +298,10 @@ class Settle(Operation, gc=False):
 
 
 class Resend(Operation, gc=False):
-    """An operator has a delivery that was given up sent again. Outcome: Delivery or Problem."""
+    """An operator has a delivery that was given up sent again. `by` is for the audit. Outcome: Resent or Problem."""
 
     id: bytes
+    by: str = ""
 
 
 class ResendAll(Operation, gc=False):
@@ -308,6 +309,7 @@ class ResendAll(Operation, gc=False):
 
     before: int
     limit: int
+    by: str = ""
 
     @property
     def cost(self) -> int:

@@ -23,6 +23,9 @@ from appliance.tasks.model import (
     PurgeDead,
     Requeue,
     RequeueDead,
+    Resend,
+    ResendAll,
+    Resent,
     SetLimits,
     SetQueue,
     Step,
@@ -65,6 +68,22 @@ def purge(tasks: Tasks, now: int, action: Purge) -> Stepped | Problem:
     outcome = tasks.purge(now, action)
     if isinstance(outcome, Stepped):
         note(tasks, now, action.tenant, AuditEntry(now, action.by, "task.purge", id_text(action.id)))
+    return outcome
+
+
+def resend(tasks: Tasks, now: int, action: Resend) -> Resent | Problem:
+    """Have one webhook sent again that was given up."""
+    outcome = tasks.outbox.resend(now, action)
+    if isinstance(outcome, Resent):
+        note(tasks, now, action.tenant, AuditEntry(now, action.by, "webhook.retry", id_text(action.id)))
+    return outcome
+
+
+def resend_all(tasks: Tasks, now: int, action: ResendAll) -> Resent:
+    """Have many sent again: one bounded step."""
+    outcome = tasks.outbox.resend_all(now, action)
+    if outcome.count:
+        note(tasks, now, action.tenant, AuditEntry(now, action.by, "webhook.retry", "", f"{outcome.count} webhooks"))
     return outcome
 
 
@@ -234,6 +253,8 @@ HANDLERS: Final[dict[type[Operation], Callable[[Tasks, int, Any], Any]]] = {
     Cancel: cancel,
     Requeue: requeue,
     Purge: purge,
+    Resend: resend,
+    ResendAll: resend_all,
     SetQueue: set_queue,
     SetLimits: set_limits,
 }

@@ -112,16 +112,17 @@ class Outbox:
         self._place(group, action.id, new)
         return given_up
 
-    def resend(self, now: int, action: Resend) -> Delivery | Problem:
+    def resend(self, now: int, action: Resend) -> Resent | Problem:
         """A delivery that was given up is due once more, with all its attempts before it."""
         delivery = self._own(action.tenant, action.id)
         if delivery is None:
             return Problem(NOT_FOUND, "no such delivery")
         if not delivery.given_up:
             return Problem(NOT_CLAIMED, "the delivery was not given up: it still waits for its next attempt")
-        return self._again(now, action.id, delivery)
+        self._again(now, action.id, delivery)
+        return Resent(1, False)
 
-    def resend_all(self, now: int, action: ResendAll) -> Resent | Problem:
+    def resend_all(self, now: int, action: ResendAll) -> Resent:
         """Send again what was given up before a time, up to a limit."""
         tenant = self._registry.tenants.get(action.tenant)
         if tenant is None or not tenant.number:
@@ -168,13 +169,11 @@ class Outbox:
             if delivery is not None and not delivery.given_up:
                 self.post.push(self._key(delivery_id, delivery))
 
-    def _again(self, now: int, delivery_id: bytes, delivery: Delivery) -> Delivery:
+    def _again(self, now: int, delivery_id: bytes, delivery: Delivery) -> None:
         group = self._overlay.open
         group.transitions += 1
         group.delete(LAPSED, self._key(delivery_id, delivery))
-        new = replaced(delivery, at=now, attempts=0, given_up=0)
-        self._place(group, delivery_id, new)
-        return new
+        self._place(group, delivery_id, replaced(delivery, at=now, attempts=0, given_up=0))
 
     def _place(self, group: Group, delivery_id: bytes, delivery: Delivery) -> None:
         key = self._key(delivery_id, delivery)

@@ -47,8 +47,6 @@ from appliance.tasks.model import (
     Prepare,
     PurgeDead,
     RequeueDead,
-    Resend,
-    ResendAll,
     Settle,
     Step,
     Subscribe,
@@ -566,12 +564,6 @@ class Scheduler:
     def _settle(self, now: int, operation: Settle) -> Any:
         return self.tasks.outbox.settle(now, operation)
 
-    def _resend(self, now: int, operation: Resend) -> Any:
-        return self.tasks.outbox.resend(now, operation)
-
-    def _resend_all(self, now: int, operation: ResendAll) -> Any:
-        return self.tasks.outbox.resend_all(now, operation)
-
     def _subscribe(self, now: int, operation: Subscribe) -> Any:
         return self.tasks.subscriptions.subscribe(now, operation)
 
@@ -813,8 +805,6 @@ _HANDLERS: Final[dict[type[Operation], Callable[[Scheduler, int, Any], Any]]] = 
     Finish: Scheduler._finish,
     FinishBatch: Scheduler._finish_batch,
     Settle: Scheduler._settle,
-    Resend: Scheduler._resend,
-    ResendAll: Scheduler._resend_all,
     Subscribe: Scheduler._subscribe,
     Poll: Scheduler._poll,
     **dict.fromkeys(operators.HANDLERS, Scheduler._operate),

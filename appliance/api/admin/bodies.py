@@ -57,6 +57,13 @@ class SettingsBody(msgspec.Struct, rename="camel"):
     backoff: BackoffBody | UnsetType | None = UNSET
 
 
+class ResendBody(msgspec.Struct):
+    """`POST /admin/webhooks/retry`."""
+
+    before: str | None = None
+    limit: int | None = None
+
+
 class LimitsBody(msgspec.Struct, rename="camel"):
     """`PUT /admin/tenants/<tenant>/limits`; absent is unchanged, null is none."""
 
@@ -95,6 +102,7 @@ read_pause: Final = reader(msgspec.json.Decoder(PauseBody).decode)
 read_resume: Final = reader(msgspec.json.Decoder(ResumeBody).decode)
 read_settings: Final = reader(msgspec.json.Decoder(SettingsBody).decode)
 read_limits: Final = reader(msgspec.json.Decoder(LimitsBody).decode)
+read_resend: Final = reader(msgspec.json.Decoder(ResendBody).decode)
 read_step: Final = reader(msgspec.json.Decoder(StepBody).decode)
 read_cleanup: Final = reader(msgspec.json.Decoder(CleanupBody).decode)
 read_cancel: Final = reader(msgspec.json.Decoder(CancelBody).decode)

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from appliance.api.admin.queues import Queues
 from appliance.api.admin.tasks import OperatedTasks
 from appliance.api.admin.tenants import Tenants
+from appliance.api.admin.webhooks import Webhooks
 from appliance.auth.caller import Caller
 from appliance.errors import NOT_FOUND, Problem
 from appliance.mux.exchange import Request, Response
@@ -29,7 +30,7 @@ class AdminRoutes:
 
     __slots__ = ("_table",)
 
-    def __init__(self, queues: Queues, tasks: OperatedTasks, tenants: Tenants) -> None:
+    def __init__(self, queues: Queues, tasks: OperatedTasks, tenants: Tenants, webhooks: Webhooks) -> None:
         self._table: dict[tuple[str, ...], Methods] = {
             ("queues",): {"GET": queues.every},
             ("queues", NAME): {"GET": queues.one},
@@ -46,6 +47,9 @@ class AdminRoutes:
             ("tasks", NAME, "requeue"): {"POST": tasks.requeue},
             ("tasks", NAME, "purge"): {"POST": tasks.purge},
             ("tenants", NAME, "limits"): {"GET": tenants.limits, "PUT": tenants.set_limits},
+            ("webhooks",): {"GET": webhooks.every},
+            ("webhooks", "retry"): {"POST": webhooks.retry_all},
+            ("webhooks", NAME, "retry"): {"POST": webhooks.retry},
             ("audit",): {"GET": tenants.audit},
             ("node",): {"GET": tenants.node},
         }

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from appliance.engine.tables import AUDIT
 from tests.api.admin.support import audited, dead_letters, get, ids_of, post, put, refused
 from tests.api.support import TASKS, Node
 
@@ -248,7 +249,7 @@ def test_the_audit_is_bounded_by_count_and_by_age(monkeypatch: pytest.MonkeyPatc
     post(node, "/queues/email/resume")
     post(node, "/queues/email/resume")
     assert len(audited(node)) == 2
-    assert len(node.store.tables[-1]) == 2
+    assert len(node.store.tables[AUDIT]) == 2
 
 
 def test_a_limit_in_flight_holds_claims_back_until_one_ends() -> None:
