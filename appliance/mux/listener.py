@@ -240,6 +240,9 @@ class Listener:
             self._observer.refused("sniff-closed")
             arrival.sock.close()
             self._forget(connection)
+        else:
+            if self.hub.draining:
+                connection.drain(self._now())
 
     def _make_connection(self, peer: str, kind: Kind, secure: bool, served: bool = True) -> Connection:
         def make_core(channel: Connection, peer: str, secure: bool, now: float) -> Core:
@@ -321,6 +324,9 @@ class Listener:
     def _take_over(self, secure: SecureArrival, peer: str, kind: Kind) -> Connection:
         connection = self._make_connection(peer, kind, secure=True)
         self._replace(secure, connection)
+        if self.hub.draining:
+            # Its first request came with the end of a handshake: it is read before the connection learns of the drain.
+            self._loop.call_soon(lambda: connection.drain(self._now()))
         return connection
 
     def _secure_lost(self, secure: SecureArrival, reason: str) -> None:
@@ -332,8 +338,6 @@ class Listener:
     def _replace(self, old: Member, new: Member) -> None:
         peer = self._members.pop(old)
         self._members[new] = peer
-        if self.hub.draining:
-            new.drain(self._now())
 
     def _forget(self, member: Member) -> None:
         peer = self._members.pop(member, None)

@@ -476,3 +476,60 @@ def test_bind_listens_on_every_address_of_a_host_and_leaves_nothing_behind_on_fa
         bind("127.0.0.1", port)
     for sock in sockets:
         sock.close()
+
+
+class SteppedClient:
+    """A TLS client that does one flight at a time, so that a test can act in the middle of its handshake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, certificate: Path) -> None:
+        self._reader, self._writer = reader, writer
+        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = client_context(certificate)
+        self._tls = context.wrap_bio(self._received, self._sent, server_hostname="localhost")
+
+    async def hello(self) -> None:
+        """Sends the ClientHello and waits for what the server says to it, without going on."""
+        with pytest.raises(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        self._writer.write(self._sent.read())
+        self._received.write(await self._reader.read(65_536))
+
+    async def ask(self, data: bytes) -> bytes:
+        """Ends the handshake, sends `data`, and reads until the end."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self._received.write(await self._reader.read(65_536))
+        self._tls.write(data)
+        self._writer.write(self._sent.read())
+        found = b""
+        while piece := await self._reader.read(65_536):
+            self._received.write(piece)
+            with pytest.raises((ssl.SSLWantReadError, ssl.SSLZeroReturnError, ssl.SSLEOFError)):
+                while more := self._tls.read(65_536):
+                    found += more
+                raise ssl.SSLZeroReturnError
+        return found
+
+
+def test_a_handshake_that_a_drain_falls_into_ends_with_an_answer_and_not_with_the_drain(
+    pair: tuple[Path, Path],
+) -> None:
+    async def work() -> None:
+        async with serving(tls=Tls(*pair)) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port.secure)
+            client = SteppedClient(reader, writer, pair[0])
+            await client.hello()
+            draining = asyncio.create_task(port.listener.drain(10.0))
+            await asyncio.sleep(0)
+            began = asyncio.get_running_loop().time()
+            answer = await client.ask(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
+            writer.close()
+            await draining
+            assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"hi")
+            assert b"connection: close" in answer.lower()
+            assert asyncio.get_running_loop().time() - began < 5
+
+    run(work)

@@ -28,6 +28,7 @@ DRAIN_SECONDS: Final = 5
 WATCHDOG_SECONDS: Final = 3
 PKI: Final = "/var/lib/codeq/pki"
 RESTARTS: Final = 3
+HASTY_STARTS: Final = 10
 
 
 class Failed(Exception):
@@ -293,6 +294,38 @@ def watchdog(context: Context) -> str:
     return f"WatchdogSec={WATCHDOG_SECONDS}; " + ", ".join(seen)
 
 
+def stop_while_it_starts(context: Context) -> str:
+    """a stop at any moment of a start, and a start right after"""
+    context.systemctl("stop", "codeq.socket", "codeq.service")
+    for number in range(HASTY_STARTS):
+        context.systemctl("start", "--no-block", "codeq.service")
+        time.sleep(number / HASTY_STARTS)
+        context.systemctl("stop", "codeq.service")
+        expect(context.shown("Result") == "success", f"a clean end after {number / HASTY_STARTS:.1f} s")
+    context.systemctl("start", "codeq.socket", "codeq.service")
+    with context.traffic("hasty") as traffic:
+        traffic.wait_for(20)
+    return f"{HASTY_STARTS} starts stopped within a second"
+
+
+def wrong_owner(context: Context) -> str:
+    """a directory that belongs to somebody else is put right by the start; a credential that is missing ends with 78"""
+    context.systemctl("stop", "codeq.socket", "codeq.service")
+    context.machine.shell("chown -R root: /var/lib/codeq; chmod 755 /var/lib/codeq")
+    context.systemctl("start", "codeq.service")
+    mode = context.machine.shell("stat -c '%U %a' /var/lib/codeq").strip()
+    expect(mode == "codeq 700", f"codeq 700, not {mode}")
+    context.systemctl("stop", "codeq.service")
+    context.configure('tls: {certificate: "credential:codeq.tls.crt", key: "credential:codeq.tls.key"}\n')
+    context.machine.run("systemctl", "start", "codeq.service", check=False)
+    expect(context.shown("ExecMainStatus") == "78", f"78, not {context.shown('ExecMainStatus')}")
+    expect("did not hand over: codeq.tls.crt" in context.journal("-n", "5"), "the log names the credential")
+    context.configure()
+    context.systemctl("reset-failed", "codeq.service")
+    context.systemctl("start", "codeq.socket", "codeq.service")
+    return "put right; 78"
+
+
 def wrong_configuration(context: Context) -> str:
     """a wrong configuration ends with 78, is not started again, and does not hurt a reload"""
     context.configure("drainSecond: 1\n")
@@ -413,6 +446,8 @@ STEPS: Final[tuple[Callable[[Context], str], ...]] = (
     kill_and_back,
     stop_within_the_drain,
     watchdog,
+    stop_while_it_starts,
+    wrong_owner,
     wrong_configuration,
     full_load_under_the_filter,
     backup,
