@@ -17,21 +17,25 @@ SAVED_SECONDS: Final = 1.0
 class Scrape:
     """Calls `render` when there is time for it."""
 
-    __slots__ = ("_clock", "_left_seconds", "_looked_at", "_render", "_text")
+    __slots__ = ("_clock", "_left_seconds", "_looked_at", "_made_at", "_render", "_text", "_took_seconds")
 
     def __init__(self, render: Callable[[], bytes], clock: Callable[[], float]) -> None:
         self._render = render
         self._clock = clock
         self._text = b""
         self._left_seconds = SAVED_SECONDS
-        self._looked_at = clock()
+        self._took_seconds = 0.0
+        self._looked_at = self._made_at = clock()
 
     def text(self) -> bytes:
         """The text, as fresh as may be."""
         now = self._clock()
         self._left_seconds = min(SAVED_SECONDS, self._left_seconds + (now - self._looked_at) * SHARE)
         self._looked_at = now
-        if self._left_seconds > 0:
+        # A text is as old as it took to make at least: scrapes that arrive together hold up the loop for one.
+        if self._left_seconds > 0 and now - self._made_at >= self._took_seconds:
             self._text = self._render()
-            self._left_seconds -= self._clock() - now
+            self._made_at = self._clock()
+            self._took_seconds = self._made_at - now
+            self._left_seconds -= self._took_seconds
         return self._text

@@ -29,6 +29,14 @@ def test_whoever_asks_slowly_gets_a_fresh_text_each_time() -> None:
         renderer.now += 15
 
 
+def test_scrapes_that_arrive_together_get_one_text() -> None:
+    renderer = Renderer()
+    scrape = Scrape(renderer.render, renderer.clock)
+    assert {scrape.text() for _ in range(64)} == {b"1"}
+    renderer.now += COST_SECONDS
+    assert scrape.text() == b"2"
+
+
 def test_a_flood_gets_an_old_text_and_takes_its_share_of_the_time_at_most() -> None:
     renderer = Renderer()
     scrape = Scrape(renderer.render, renderer.clock)

@@ -22,7 +22,7 @@ GRPC: Final = "gRPC"
 TOKENS: Final = "tokens"
 EXHAUSTED: Final = Outcome("grpc", 8)
 BRACKETS: Final = 4 << 20
-FORGED_ENOUGH: Final = 1_100
+FORGED_ENOUGH: Final = 10_000
 
 
 def _bearer(token: str) -> bytes:

@@ -163,6 +163,7 @@ def behaving(place: Place, pause_seconds: float = PAUSE_SECONDS) -> Iterator[Run
     ours, theirs = context.Pipe()
     process = context.Process(target=_behave, args=(place, pause_seconds, theirs), daemon=True)
     process.start()
+    theirs.close()
     try:
         ours.recv()
         yield Running(ours)

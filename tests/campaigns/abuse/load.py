@@ -69,6 +69,7 @@ def _process(work: object, *arguments: object) -> Iterator[Load]:
     ours, theirs = context.Pipe()
     process = context.Process(target=work, args=(*arguments, theirs), daemon=True)  # type: ignore[arg-type]
     process.start()
+    theirs.close()
     try:
         ours.recv()
         yield Load(ours)
