@@ -2,7 +2,7 @@
 
     /ok /fail /redirect /hang /close /nonsense /endless /drip /bomb /heads
 
-An asyncio server on 127.0.0.1; it notes every request that it read whole.
+An asyncio server, on 127.0.0.1 where nobody says otherwise; it notes every request that it read whole.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import msgspec
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 BOMB = gzip.compress(bytes(20 << 20))
-HANG_SECONDS = 3_600
+CLOSE_SECONDS = 5.0
 
 
 class Received(NamedTuple):
@@ -36,21 +36,28 @@ class Receiver:
     """`async with Receiver() as receiver`: a server, and what it has received."""
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, answer: Callable[[Received], bytes | None] | None = None
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        answer: Callable[[Received], bytes | None] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         """`answer` decides before the path does; None leaves it to the path."""
         self.received: list[Received] = []
         self.connections = 0
         self.open = 0
         self.open_most = 0
-        self.port = 0
+        self.port = port
+        self._host = host
         self._tls = tls
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> "Receiver":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=1_024)
+        self._server = await asyncio.start_server(self._serve, self._host, self.port, ssl=self._tls, backlog=1_024)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -59,9 +66,9 @@ class Receiver:
     ) -> None:
         assert self._server is not None
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closing.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
 
     def url(self, path: str = "/ok", host: str = "127.0.0.1") -> str:
         """Where one of these behaviours is found."""
@@ -97,16 +104,16 @@ class Receiver:
         elif kind == "redirect":
             writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/ok\r\n\r\n" % self.port)
         elif kind == "hang":
-            await asyncio.sleep(HANG_SECONDS)
+            await self._closing.wait()
         elif kind == "nonsense":
             writer.write(b"220 mail.example ESMTP\r\n")
         elif kind == "endless":
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            while True:
+            while not self._closing.is_set():
                 writer.write(bytes(65_536))
                 await writer.drain()
         elif kind == "drip":
-            await _drip(writer, b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n")
+            await self._drip(writer)
         elif kind == "bomb":
             head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
             writer.write(head % len(BOMB) + BOMB)
@@ -117,15 +124,14 @@ class Receiver:
         with contextlib.suppress(OSError):
             await writer.drain()
 
-
-async def _drip(writer: asyncio.StreamWriter, first: bytes, more: bytes) -> None:
-    """A byte now and then, so that no timeout between two bytes ever runs out."""
-    writer.write(first)
-    while True:
-        for byte in more:
-            writer.write(bytes([byte]))
-            await writer.drain()
-            await asyncio.sleep(0.05)
+    async def _drip(self, writer: asyncio.StreamWriter) -> None:
+        """A byte now and then, so that no timeout between two bytes ever runs out."""
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while not self._closing.is_set():
+            for byte in b"X-A: b\r\n":
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.05)
 
 
 async def _read(reader: asyncio.StreamReader) -> Received:
