@@ -24,6 +24,9 @@ _HEAD_BYTES: Final = 152
 _META: Final = struct.Struct("=QHHI IIQQ IHHQQQQQ IHHQQQQQ QQ")
 assert _META.size == _HEAD_BYTES
 
+_LOOKS_MAX: Final = 20
+"""Looks at two pages that a node may be writing. One look takes microseconds, a commit much longer."""
+
 _PAGE_BYTES_MIN: Final = 256
 _PAGE_BYTES_MAX: Final = 0x8000
 
@@ -52,18 +55,13 @@ def inspect(path: Path) -> Head:
     another version of LMDB.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            first = file.read(_HEAD_BYTES)
-            head = _meta_page(path, first, 0)
-            file.seek(head.page_bytes)
-            second = _meta_page(path, file.read(_HEAD_BYTES), 1)
+            head, second = _meta_pages(path, file.fileno())
     except (PermissionError, IsADirectoryError) as error:
         raise StoreRefused(f"cannot open {path}: {error.strerror}") from error
     except OSError as error:
         raise DiskNotTrusted(f"cannot read {path}: {error.strerror}") from error
-    if second.page_bytes != head.page_bytes:
-        raise DiskNotTrusted(f"{path} is damaged: its two meta pages disagree about the page size")
     newest = second if second.transaction > head.transaction else head
     if newest.bytes_expected - size > SHORT_TAIL_BYTES_MAX:
         raise DiskNotTrusted(f"{path} is damaged: {size} bytes long where {newest.bytes_expected} are in use")
@@ -80,6 +78,32 @@ def fill_tail(path: Path, head: Head) -> None:
             os.truncate(path, head.bytes_expected)
     except OSError as error:
         raise DiskNotTrusted(f"cannot set the length of {path}: {error.strerror}") from error
+
+
+def _meta_pages(path: Path, file: int) -> tuple[Head, Head]:
+    """Both meta pages, as they are at one moment: a node may be writing them in turn."""
+    for _ in range(_LOOKS_MAX):
+        first = _meta_page(path, os.pread(file, _HEAD_BYTES, 0), 0)
+        both = os.pread(file, first.page_bytes + _HEAD_BYTES, 0)
+        first = _meta_page(path, both[:_HEAD_BYTES], 0)
+        second = _meta_page(path, both[first.page_bytes :], 1)
+        if second.page_bytes != first.page_bytes:
+            raise DiskNotTrusted(f"{path} is damaged: its two meta pages disagree about the page size")
+        if _alternate(first.transaction, second.transaction):
+            return first, second
+    # One of them would be taken for the newest, and the wrong one turns the store back without a trace.
+    raise DiskNotTrusted(
+        f"{path} is damaged: its meta pages are of the transactions {first.transaction} and {second.transaction}, "
+        "which do not follow each other; restore it from a copy"
+    )
+
+
+def _alternate(first: int, second: int) -> bool:
+    """Whether the two meta pages can have these transactions: each is written every other time, the second first.
+
+    A number that is off by two can pass for the one before, which nothing in the file contradicts.
+    """
+    return first == second == 0 or (abs(first - second) == 1 and first % 2 == 0)
 
 
 def _meta_page(path: Path, page: bytes, number: int) -> Head:

@@ -1,7 +1,7 @@
 """Walks the tables of one snapshot, and turns everything that cannot be read into findings.
 
-Owns the seal, the layout and the order of keys, the progress, and the deadline of a check. Must not know what rows mean
-to each other.
+Owns the seal, the layout and the order of keys, whether each leads to its row, the progress, and the deadline of a
+check. Must not know what rows mean to each other.
 """
 
 import time
@@ -114,6 +114,8 @@ class Walk:
         try:
             for done, (key, row) in enumerate(self._raw_rows(table), 1):
                 yield key, self._unsealed(table, key, row)
+                if not self.has(table, key):
+                    self.report.add(KEY, table, key, "the row is there and cannot be found by its key")
                 if done % _STEP_ROWS == 0:
                     self._step(table, done)
         except lmdb.Error as error:

@@ -88,6 +88,8 @@ from tests.engine.filling import (
 )
 
 NO_TASK = b"\xff" * 16
+PAGE_BYTES = 4096
+BRANCH = 1
 
 
 def checked(directory: Path) -> Report:
@@ -340,3 +342,21 @@ def test_a_report_keeps_the_first_findings_and_counts_the_rest() -> None:
     assert report.counts == {SEAL: FINDINGS_KEPT_MAX + 5, FILE: 1}
     assert str(report.findings[0]) == "seal: body 30: the checksum does not match"
     assert str(Finding(FILE, "", b"", "torn")) == "file: torn"
+
+
+def test_a_row_that_its_key_does_not_lead_to_is_found(tmp_path: Path) -> None:
+    """A branch page that sends a search to the wrong side: a walk passes by all rows and sees nothing wrong."""
+    ids = [number.to_bytes(ID_BYTES, "big") for number in range(1, 1000)]
+    path = fill(tmp_path, {(BODY, task_id): encode_row(Body("mail", b"{}", 0)) for task_id in ids}) / DATA_NAME
+    before = checked(tmp_path).counts
+    data = bytearray(path.read_bytes())
+    for page in range(0, len(data), PAGE_BYTES):
+        (flags,) = struct.unpack_from("<H", data, page + 10)
+        if flags == BRANCH:
+            # The first node of a branch has no key, the second one's is the first of what lies behind it.
+            (node,) = struct.unpack_from("<H", data, page + 18)
+            data[page + node + 8 + ID_BYTES - 1] += 1
+    path.write_bytes(data)
+    report = checked(tmp_path)
+    assert report.counts - before == {KEY: 1}
+    assert [finding.table for finding in report.findings if finding.kind == KEY] == ["body"]

@@ -6,6 +6,7 @@ import resource
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -227,11 +228,43 @@ def test_a_file_that_lost_more_than_a_groups_pages_is_damage(tmp_path: Path) -> 
     page = bytearray(path.read_bytes()[:PAGE_BYTES])
     last_page_at, transaction_at = 16 + 120, 16 + 128
     page[last_page_at:transaction_at] = (SHORT_TAIL_BYTES_MAX // PAGE_BYTES + 1000).to_bytes(8, sys.byteorder)
-    page[transaction_at : transaction_at + 8] = (1 << 40).to_bytes(8, sys.byteorder)
+    newest = inspect(path).transaction
+    page[transaction_at : transaction_at + 8] = (newest + newest % 2).to_bytes(8, sys.byteorder)
     with path.open("r+b") as file:
         file.write(page)
     with pytest.raises(DiskNotTrusted, match="bytes long"):
         Store.open(tmp_path)
+
+
+@pytest.mark.parametrize("page", [0, 1])
+@pytest.mark.parametrize("bit", [0, 2, 5, 30, 63])
+def test_meta_pages_that_do_not_follow_each_other_are_damage(tmp_path: Path, page: int, bit: int) -> None:
+    """The older one would be taken, and the store turned back, or the next commit would overwrite the newest."""
+    path = closed_store(tmp_path)
+    data = bytearray(path.read_bytes())
+    at = page * PAGE_BYTES + 16 + 128
+    flipped = int.from_bytes(data[at : at + 8], sys.byteorder) ^ 1 << bit
+    data[at : at + 8] = flipped.to_bytes(8, sys.byteorder)
+    path.write_bytes(data)
+    with pytest.raises(DiskNotTrusted, match="do not follow each other"):
+        Store.open(tmp_path)
+
+
+def test_the_head_of_a_store_can_be_read_while_it_is_written(store: Store) -> None:
+    stopping = threading.Event()
+
+    def commit() -> None:
+        while not stopping.is_set():
+            write(store, BODY, {b"key": b"content"})
+
+    writer = threading.Thread(target=commit)
+    writer.start()
+    try:
+        seen = [inspect(store.directory / DATA_NAME).transaction for _ in range(2_000)]
+    finally:
+        stopping.set()
+        writer.join()
+    assert seen == sorted(seen)
 
 
 def test_another_lmdb_version_is_refused(tmp_path: Path) -> None:
