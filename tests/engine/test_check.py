@@ -38,7 +38,7 @@ from appliance.engine.rows import (
     decode_state,
     encode_row,
 )
-from appliance.engine.store import FORMAT_KEY, MARK_KEY, Store
+from appliance.engine.store import FORMAT_KEY, FORMAT_VERSION, MARK_KEY, Store
 from appliance.engine.tables import (
     AUDIT,
     BODY,
@@ -288,8 +288,8 @@ def test_tables_behind_a_damaged_page_are_still_checked(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, {(META, FORMAT_KEY): encode_row(3)})
-    with pytest.raises(StoreRefused, match="format version 3"):
+    fill(tmp_path, {(META, FORMAT_KEY): encode_row(FORMAT_VERSION + 1)})
+    with pytest.raises(StoreRefused, match=f"format version {FORMAT_VERSION + 1}"):
         checked(tmp_path)
 
 
