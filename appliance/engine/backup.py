@@ -129,7 +129,6 @@ def restore(source: Path, directory: Path, progresses: Progresses, *, accept_dam
             raise StoreRefused(f"{directory} holds a store already, which is never overwritten: move it away first")
         return _restore(origin, directory, owner, progresses, accept_damage=accept_damage)
     finally:
-        _give(directory / LOCK_NAME, owner)
         lock.release()
 
 

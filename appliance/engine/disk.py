@@ -156,6 +156,7 @@ class DirectoryLock:
         except OSError as error:
             raise StoreRefused(f"cannot open the lock file {path}: {error.strerror}") from error
         try:
+            _give(descriptor, directory)
             _take(descriptor, directory)
         except BaseException:
             os.close(descriptor)
@@ -167,6 +168,15 @@ class DirectoryLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _give(descriptor: int, directory: Path) -> None:
+    """A lock file that root made, for a check or a restore, must not keep the node of another user from starting."""
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        # Without the right to give files away there is nobody else whose node this could be.
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _take(descriptor: int, directory: Path) -> None:

@@ -208,4 +208,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_store(data: Path, tmp_path:
     (tmp_path / "new").mkdir()
     os.chown(tmp_path / "new", owner, owner)
     backup.restore(made.directory, tmp_path / "new", quiet())
+    (tmp_path / "new" / LOCK_NAME).unlink()
+    assert check(tmp_path / "new", quiet().check).clean
     assert {path.stat().st_uid for path in (tmp_path / "new").iterdir()} == {owner}
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {DATA_NAME, LOCK_NAME}
