@@ -26,12 +26,11 @@ from appliance.engine.disk import (
     free_bytes,
     in_use,
     make_directory,
-    refuse_remote,
     sync_names,
 )
 from appliance.engine.faults import DiskNotTrusted, NoSpace, StoreError, StoreLocked, StoreRefused
 from appliance.engine.findings import Report
-from appliance.engine.store import open_beside, open_read_only
+from appliance.engine.store import Store, is_older, open_beside, open_read_only
 from appliance.engine.tables import BODY, TABLE_NAMES
 from appliance.engine.walk import Progress
 
@@ -110,9 +109,9 @@ def backup(
 def restore(source: Path, directory: Path, progresses: Progresses, *, accept_damage: bool = False) -> Copied:
     """Put the backup `source` into `directory`, which must not hold a store yet, and check it there first.
 
-    The file belongs to the owner of `directory`. Raises StoreLocked where a node has either of them open, StoreRefused
-    where there is a store already or none in `source`, NoSpace, DiskNotTrusted, or CopyDamaged as `backup` does, and
-    leaves nothing then.
+    The file belongs to the owner of `directory`, and a store of an older format is brought up. Raises StoreLocked where
+    a node has either of them open, StoreRefused where there is a store already or none in `source`, NoSpace,
+    DiskNotTrusted, or CopyDamaged as `backup` does, and leaves nothing then.
     """
     origin = source / datafile.DATA_NAME
     if not origin.is_file():
@@ -121,7 +120,6 @@ def restore(source: Path, directory: Path, progresses: Progresses, *, accept_dam
         raise StoreLocked(f"{source} is the directory of a running node: make a backup of it first")
     datafile.inspect(origin)
     make_directory(directory)
-    refuse_remote(directory)
     owner = directory.stat()
     lock = DirectoryLock(directory)
     try:
@@ -170,6 +168,11 @@ class _Verdict:
         """How many tasks the copy holds."""
         return self.report.rows.get(TABLE_NAMES[BODY], 0)
 
+    def bring_up_and_judge(self, directory: Path) -> None:
+        """The same for a store of an older format."""
+        Store.open(directory, allow_remote=True).close()
+        self.judge(directory)
+
     def judge(self, directory: Path) -> None:
         """Check the copy in `directory` and leave only the data there. Raises CopyDamaged."""
         started = time.monotonic()
@@ -189,10 +192,12 @@ def _restore(
     shutil.rmtree(partial, ignore_errors=True)
     verdict = _Verdict(progresses.check, accept_damage=accept_damage)
     try:
-        with open_read_only(origin.parent) as environment:
+        with open_read_only(origin.parent, older=True) as environment:
+            judge = verdict.bring_up_and_judge if is_older(environment) else verdict.judge
             started = time.monotonic()
-            size = copy(environment, partial, _RESTORE_SECONDS_MAX, progresses.copy, judge=verdict.judge)
+            copy(environment, partial, _RESTORE_SECONDS_MAX, progresses.copy, judge=judge)
             copy_seconds = time.monotonic() - started - verdict.seconds
+        size = (partial / datafile.DATA_NAME).stat().st_size
         _give(partial / datafile.DATA_NAME, owner)
         (partial / datafile.DATA_NAME).rename(directory / datafile.DATA_NAME)
         sync_names(directory)

@@ -87,7 +87,7 @@ class Store:
             reach(crashpoints.FILE_WHOLE)
             environment = _open_environment(directory, map_bytes)
             try:
-                if OLDEST_FORMAT <= _format_of(environment) < FORMAT_VERSION:
+                if is_older(environment):
                     upgrade(environment, FORMAT_KEY, FORMAT_VERSION)
                 require_format(environment)
                 reach(crashpoints.OPENED)
@@ -212,6 +212,11 @@ def require_format(environment: lmdb.Environment) -> None:
         )
 
 
+def is_older(environment: lmdb.Environment) -> bool:
+    """Whether the file is a store of an older format that opening it brings up. Raises as `require_format` does."""
+    return OLDEST_FORMAT <= _format_of(environment) < FORMAT_VERSION
+
+
 def _format_of(environment: lmdb.Environment) -> int:
     path = environment.path()
     try:
@@ -230,15 +235,17 @@ def _format_of(environment: lmdb.Environment) -> int:
         raise DiskNotTrusted(f"the store at {path} is damaged: its format row cannot be read") from error
 
 
-def open_read_only(directory: Path) -> lmdb.Environment:
+def open_read_only(directory: Path, *, older: bool = False) -> lmdb.Environment:
     """A store's file for reading only, for one who holds the directory's lock or made the file just now.
 
-    Raises a StoreError as `Store.open` does; changes nothing in the directory.
+    Raises a StoreError as `Store.open` does; changes nothing in the directory. With `older` a store of an older format
+    is opened too.
     """
     datafile.inspect(directory / datafile.DATA_NAME)
     environment = _open_environment(directory, MAP_BYTES, readonly=True)
     try:
-        require_format(environment)
+        if not (older and is_older(environment)):
+            require_format(environment)
     except BaseException:
         environment.close()
         raise

@@ -21,6 +21,7 @@ from appliance.engine.rows import seal
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY, STATE, TABLE_COUNT
 from tests.engine.filling import READY_TASK, fill, sound_rows
+from tests.engine.test_upgrade import old_rows, old_store
 
 Rows = list[list[tuple[bytes, bytes]]]
 
@@ -124,6 +125,19 @@ def test_a_directory_in_use_is_neither_restored_into_nor_taken_for_a_backup(data
             backup.restore(*arguments, quiet())
         lock.release()
     assert not (tmp_path / "x").exists() and not (tmp_path / "new" / DATA_NAME).exists()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_backup_of_an_older_format_is_brought_up_when_it_is_restored(tmp_path: Path, version: int) -> None:
+    (tmp_path / "old").mkdir()
+    old_store(tmp_path / "old", version, old_rows(version))
+    before = (tmp_path / "old" / DATA_NAME).read_bytes()
+    restored = backup.restore(tmp_path / "old", tmp_path / "new", quiet())
+    assert restored.report.clean and restored.tasks == 6
+    assert sorted(path.name for path in restored.directory.iterdir()) == [LOCK_NAME, DATA_NAME]
+    assert (tmp_path / "old" / DATA_NAME).read_bytes() == before
+    with pytest.raises(StoreRefused, match="start the node on it once"):
+        make(tmp_path / "old", tmp_path / "copy")
 
 
 def test_a_backup_on_a_disk_that_cannot_be_written_is_restored(data: Path, tmp_path: Path) -> None:
