@@ -198,3 +198,14 @@ def test_the_client_administers_as_the_command_line_does(tls_node: Node, dev: Us
     assert admin.tasks("op.client", "failed").items[0].id == dead[1]
     with pytest.raises(client.PermissionDenied):
         admin.set_limits("dev", client.TenantLimits())
+
+
+def test_webhooks_that_wait_are_listed_and_none_that_was_given_up(tls_node: Node, dev: User) -> None:
+    task = dev.created("op.hook", webhook="https://receiver.invalid/path?key=secret")["id"]
+    claimed = dev.claimed("op.hook")
+    dev.act("result", task, status="COMPLETED", leaseId=claimed["leaseId"])
+    waiting = [each for each in said(tls_node, "webhook", "list", "--state", "waiting") if each["taskId"] == task]
+    assert waiting[0]["url"] == "https://receiver.invalid/path"
+    assert said(tls_node, "webhook", "list") == []
+    assert said(tls_node, "webhook", "retry", "--all") == [{"retried": 0}]
+    done(tls_node, "webhook", "retry", "018f0000-0000-7000-8000-000000000001", status=66)

@@ -63,17 +63,17 @@ class Session:
             if not cursor:
                 return
 
-    def steps(self, what: str, take: Callable[[int], codeq.Step]) -> int:
+    def steps(self, what: str, take: Callable[[int], codeq.Step], items_max: int = STEP_ITEMS) -> int:
         """Repeat a bounded step until there is no more, with progress; how many it was done to.
 
-        `take` gets the size of a step. A node that is busy is waited for.
+        `take` gets the size of a step, at most `items_max`. A node that is busy is waited for.
         """
         progress = Progress()
         left = self.arguments.limit or sys.maxsize
         done = pauses = 0
         while left:
             try:
-                step = take(min(left, STEP_ITEMS))
+                step = take(min(left, items_max))
             except (codeq.RateLimited, codeq.Unavailable):
                 pauses += 1
                 if pauses > PAUSES_MAX or not done:

@@ -5,7 +5,7 @@ import argparse
 from appliance.cli import status
 from appliance.cli.remote.letters import before_of, print_count, says_which
 from appliance.cli.remote.output import plain, print_json, print_table
-from appliance.cli.remote.session import Session, run
+from appliance.cli.remote.session import PAGE_ITEMS, Session, run
 
 
 def run_list(arguments: argparse.Namespace) -> int:
@@ -45,6 +45,7 @@ def run_retry(arguments: argparse.Namespace) -> int:
             done = session.steps(
                 "retried",
                 lambda limit: session.admin.retry_webhooks(before=before, limit=limit, tenant=session.tenant),
+                PAGE_ITEMS,
             )
             return print_count(session, "retried", done)
         for delivery_id in arguments.id:

@@ -290,6 +290,7 @@ def test_webhooks_are_listed_and_sent_again(node: FakeNode, capsys: Captured) ->
     assert codeq("webhook list") == status.OK
     assert codeq("webhook retry d1") == status.OK
     assert codeq("webhook retry --all") == status.OK
+    assert node.asked[-1].body == {"limit": 1_000}
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("d1") and lines[2:] == ["d1 retried", "3 retried"]
 
