@@ -7,6 +7,7 @@ from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
 from tests.simulation.listeners import Listener
 from tests.simulation.plan import DAY_MS, OPERATIONS_MIN, Plan, constants_of, draw
+from tests.simulation.stream_clients import StreamClient, StreamProducer, StreamWorker
 from tests.simulation.streams import Streamer
 from tests.simulation.violation import Violation
 from tests.simulation.workers import Drainer, Mischief, Worker
@@ -53,6 +54,10 @@ class Simulation:
         for number in range(plan.listeners):
             tenant = plan.tenants[number % len(plan.tenants)]
             self._clients.append(Listener(crowd, f"listener-{number}", tenant))
+        for number in range(plan.sessions):
+            tenant = plan.tenants[number % len(plan.tenants)]
+            self._clients.append(StreamProducer(crowd, f"stream-producer-{number}", tenant))
+            self._clients += [StreamWorker(crowd, f"stream-worker-{number}-{each}", tenant) for each in range(2)]
         for client in self._clients:
             client.begin()
         self.world.at(TICK_MS, self._tick)
@@ -105,6 +110,8 @@ class Simulation:
         world.faults = False
         for client in self._clients:
             client.working = False
+            if isinstance(client, StreamClient):
+                client.wind_up()
         for stream in world.streams:
             stream.live = False
             if world.node is not None:

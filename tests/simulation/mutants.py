@@ -29,6 +29,7 @@ from appliance.tasks.subscriptions import Subscriptions
 from appliance.tasks.watches import Watches
 from appliance.tasks.window import Window
 from tests.simulation.runner import run_seed
+from tests.simulation.stream_mutants import STREAM_ERRORS
 
 SEEDS_MAX: Final = 60
 """Within how many seeds every mutant must be caught."""
@@ -487,6 +488,7 @@ MUTANTS: Final = tuple(
         _attempt_of_a_lost_group_forgotten,
         _webhook_of_another_tenant_sent_again,
         _subscription_that_never_ends,
+        *STREAM_ERRORS,
     )
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from appliance.api.streams import producer, readys, worker
 from appliance.tasks import lines, queues, scheduler, watches, window
 from appliance.tasks.backoff import POLICIES
 from appliance.tasks.settings import TaskSettings
@@ -22,7 +23,16 @@ STALL_MS_MAX = 4_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
-_MODULES = {"lines": lines, "queues": queues, "scheduler": scheduler, "watches": watches, "window": window}
+_MODULES = {
+    "lines": lines,
+    "producer": producer,
+    "queues": queues,
+    "readys": readys,
+    "scheduler": scheduler,
+    "watches": watches,
+    "window": window,
+    "worker": worker,
+}
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -40,6 +50,9 @@ class Plan(msgspec.Struct, frozen=True):
     mischief: int
     readers: int
     streamers: int
+    sessions: int
+    settle_seconds: int
+    age_seconds: int
     keys: int
     payload_bytes: int
     priorities: tuple[int, ...]
@@ -70,6 +83,7 @@ def draw(seed: int, least: int = OPERATIONS_MIN) -> Plan:
     """The plan of a seed, for a life of `least` operations at least; longer lives are longer between crashes too."""
     rng = Random(f"{seed}/plan")
     operations = rng.randint(least, least + 150)
+    streams = Random(f"{seed}/plan of streams")
     jumps = rng.random() < 0.6
     more = (operations - OPERATIONS_MIN) // OPERATIONS_PER_CRASH
     return Plan(
@@ -79,12 +93,15 @@ def draw(seed: int, least: int = OPERATIONS_MIN) -> Plan:
         operations=operations,
         crashes=tuple(sorted(rng.randrange(60, operations - 60) for _ in range(rng.choice((2, 2, 3, 4)) + more))),
         settings=_settings(rng),
-        constants=_constants(rng),
+        constants={**_constants(rng), **_stream_constants(streams)},
         producers=rng.randint(2, 4),
         workers=rng.choice((1, 2, 3, 5)),
         mischief=rng.randint(1, 3),
         readers=rng.randint(1, 2),
         streamers=rng.choice((0, 0, 1, 2)),
+        sessions=streams.choice((0, 1, 1, 2)),
+        settle_seconds=streams.choice((1, 5)),
+        age_seconds=streams.choice((0, 0, 20, 100)),
         keys=rng.choice((3, 10, 40)),
         payload_bytes=rng.choice((0, 0, 50, 600)),
         priorities=rng.choice(((0,), (0, 255), (0, 1, 5, 9))),
@@ -157,6 +174,15 @@ def _constants(rng: Random) -> dict[str, int]:
         "watches._COMPACT_ABOVE": rng.choice((0, 16)),
         "queues._HEADS_SLACK": rng.choice((0, 64)),
         "queues._SCAN_ROWS": rng.choice((1, 1_000)),
+    }
+
+
+def _stream_constants(rng: Random) -> dict[str, int]:
+    return {
+        "readys.EXPOSED_TASKS": rng.choice((2, 8, 256)),
+        "producer.BATCH_ITEMS_MAX": rng.choice((2, 1_000)),
+        "worker.BATCH_ITEMS_MAX": rng.choice((2, 1_000)),
+        "worker.SINGLES_BYTES_MAX": rng.choice((200, 512 << 10)),
     }
 
 

@@ -29,7 +29,7 @@ def run_seed(seed: int, operations: int = OPERATIONS_MIN) -> Outcome:
         simulation.run()
     except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         error = f"{type(problem).__name__}: {problem}"
-    return Outcome(
+    outcome = Outcome(
         seed,
         world.digest(),
         len(world.history.calls),
@@ -40,3 +40,7 @@ def run_seed(seed: int, operations: int = OPERATIONS_MIN) -> Outcome:
         error,
         list(world.tail) if error else [],
     )
+    # Operations are not tracked by the collector, and hold their calls: a process runs many seeds.
+    for call in world.history.calls:
+        call.operation = None
+    return outcome

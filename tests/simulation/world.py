@@ -26,6 +26,7 @@ from tests.simulation.store import DictionaryStore
 from tests.simulation.violation import Violation
 
 if TYPE_CHECKING:
+    from tests.simulation.sessions import Pipe
     from tests.simulation.streams import Stream
 
 LOG_TAIL = 80
@@ -84,6 +85,8 @@ class World:
         self.edges = [0] * len(EDGES)
         self.watchers: list[Watcher] = []
         self.streams: list[Stream] = []
+        self.pipes: list[Pipe] = []
+        self._marks = 0
         self.tail: deque[str] = deque(maxlen=LOG_TAIL)
         self.durable_hooks: list[Callable[[Change], None]] = []
         self._digest = hashlib.sha256()
@@ -186,17 +189,40 @@ class World:
     ) -> Call:
         """Send what `make` builds around the call's sink; `then` hears of the end of the call."""
         call = Call(len(self.history.calls) + 1, then, expect)
-        operation = make(lambda outcome: self._answer(call, outcome))
-        self.history.begin(call, operation, self.ledger.lease_of)
-        self.log("ask", call.number, type(operation).__name__, operation.tenant)
-        call.sent, call.sent_ms = self.step, self.now
-        for watcher in self.watchers:
-            watcher.sent(call)
+        self._begin(call, make(lambda outcome: self._answer(call, outcome)))
         if self._answering and self._net.random() < 0.5:
             self._arrive(call)  # the next request of a connection was read together with this one
         else:
             self.at(self._net.randint(0, 3), self._arrive, call)
         return call
+
+    def _begin(self, call: Call, operation: Operation) -> None:
+        self.history.begin(call, operation, self.ledger.lease_of)
+        self.log("ask", call.number, type(operation).__name__, operation.tenant)
+        call.sent, call.sent_ms = self.step, self.now
+        for watcher in self.watchers:
+            watcher.sent(call)
+
+    def overhear(self, operation: Operation, incarnation: int, heard: Callable[[Any], None]) -> None:
+        """Note what a session of this life of the node asks for; `heard` is told the outcome before the session is."""
+        call = Call(len(self.history.calls) + 1, None, "")
+        sink = operation.sink
+
+        def answered(outcome: Any) -> None:
+            if call.verdict != OPEN:
+                raise Violation("answers", f"call {call.number} was answered twice")
+            self._close(call, class_of(outcome), outcome)
+            heard(outcome)
+            sink(outcome)
+
+        operation.sink = answered
+        call.incarnation = incarnation
+        self._begin(call, operation)
+
+    def next_mark(self) -> int:
+        """A number that no other payload begins with: those of calls are positive."""
+        self._marks -= 1
+        return self._marks
 
     def leave(self, call: Call) -> None:
         """The caller of a claim goes away before its answer."""

@@ -14,6 +14,8 @@ class Batches(Watcher):
 
     def __init__(self, world: World) -> None:
         self._plain: dict[int, int] = {}
+        self._call_of: dict[int, int] = {}
+        """By the number that its payloads begin with."""
         self._made: dict[int, int] = {}
         self._counts: dict[int, int] = {}
         # Where a tenant may not have all commands, some items of a batch are refused.
@@ -23,13 +25,14 @@ class Batches(Watcher):
     def sent(self, call: Call) -> None:
         if isinstance(call.operation, CreateBatch):
             self._plain[call.number] = sum(1 for item in call.items if not item.new.key)
+            self._call_of.update((json.loads(item.new.payload)[0], call.number) for item in call.items)
 
     def committed(self, change: Change) -> None:
         plain: dict[int, int] = {}
         for body in change.bodies.values():
             if body is not None:
-                number = json.loads(body.payload)[0]
-                if number in self._plain:
+                number = self._call_of.get(json.loads(body.payload)[0])
+                if number is not None:
                     if self._made.setdefault(number, change.number) != change.number:
                         raise Violation("Q18", f"batch {number} is in two commits")
                     plain[number] = plain.get(number, 0) + (not body.key)

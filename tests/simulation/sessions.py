@@ -1,0 +1,324 @@
+"""The streams' production sessions in the simulated node: the call under each of them, and what they reach through it.
+
+`Pipe` is the mux's side of one call: a window that the peer opens by reading, messages that wait for it, a hold while
+an inbox is full, resets, END_STREAM and trailers. `Tap` stands between a session and the scheduler, so that the history
+and the invariants hear of what a session asks for. Time is the world's.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import ceil
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from appliance.api.streams.producer import ProducerStream
+from appliance.api.streams.settings import StreamSettings
+from appliance.api.streams.stream import World as StreamWorld
+from appliance.api.streams.worker import WorkerStream
+from appliance.auth.caller import PRODUCER, WORKER_SCOPES, Caller
+from appliance.errors import UNAUTHENTICATED, Problem
+from appliance.tasks.model import Claim, CreateBatch, NewTask
+from tests.simulation.contract import Contract, Lease
+from tests.simulation.history import Call, class_of
+from tests.simulation.streams import Stream
+
+if TYPE_CHECKING:
+    from tests.simulation.node import Node
+
+
+class Tokens:
+    """Tokens that say what they are: kind, tenant, and until when, in seconds of the wall clock."""
+
+    def authenticate(self, header: bytes | None, now_seconds: float, peer: str = "") -> Caller:
+        kind, tenant, expires = (header or b"").decode().removeprefix("Bearer ").split("|")
+        if float(expires) <= now_seconds:
+            raise Problem(UNAUTHENTICATED, "the token has expired")
+        scopes = frozenset(() if kind == PRODUCER else WORKER_SCOPES)
+        return Caller(tenant, f"{tenant}-workers", kind, None, scopes, False, False, float(expires))  # type: ignore[arg-type]
+
+
+class Tap:
+    """The scheduler, as one session sees it."""
+
+    def __init__(self, node: "Node", contract: Contract) -> None:
+        self._node = node
+        self._world = node.world
+        self._contract = contract
+        self.full = False
+        """The tenant's inbox is full, and has not said yet that there is room."""
+
+    def offer(self, operation: Any) -> bool:
+        if isinstance(operation, Claim):
+            self._note_claim(operation)
+        else:
+            if isinstance(operation, CreateBatch):
+                _equal_requests(operation)
+            self._contract.offered(operation)
+            self._world.overhear(operation, self._node.incarnation, partial(self._contract.decided, operation))
+        accepted = self._node.scheduler.offer(operation)
+        self.full = self.full or not accepted
+        return accepted
+
+    def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
+        def room() -> None:
+            self.full = False
+            resume()
+
+        self._node.scheduler.when_room(tenant, room)
+
+    def withdraw(self, claim: Claim) -> None:
+        for stream in self._world.streams:
+            if stream.claim is claim:
+                stream.live = False
+        self._node.scheduler.withdraw(claim)
+
+    def _note_claim(self, claim: Claim) -> None:
+        world = self._world
+        stream = Stream(self._node.incarnation, claim.answers, world.step, world.now)
+        stream.claim = claim
+        world.streams = [each for each in world.streams if each.live]
+        world.streams.append(stream)
+        claim.sink = partial(self._claimed, stream, claim.sink)
+
+    def _claimed(self, stream: Stream, sink: Callable[[Any], None], outcome: Any) -> None:
+        world = self._world
+        call = Call(len(world.history.calls) + 1, None, "")
+        world.history.calls.append(call)
+        call.operation = stream.claim
+        call.sent, call.sent_ms = stream.sent, stream.sent_ms
+        call.left = not stream.live
+        call.close(class_of(outcome), outcome)
+        world.tell(call)
+        leases = self._contract.granted(outcome)
+        sink(outcome)
+        self._contract.dealt_with(leases)
+        stream.live = stream.live and stream.claim.answers > 0
+
+
+def _equal_requests(operation: CreateBatch) -> None:
+    """Requests with one key are the same one here, though each payload has its own mark."""
+    for task in operation.tasks:
+        if isinstance(task, NewTask) and task.key:
+            task.request_hash = b"0"
+
+
+class Pipe:
+    """One call and its session. `heard` gets the peer's messages, `ended` the status, once everything was read."""
+
+    path = peer = request_id = ""
+
+    def __init__(
+        self, node: "Node", contract: Contract, rng: Random, heard: Callable[[bytes], None], ended: Callable[[], None]
+    ) -> None:
+        self.node = node
+        self.contract = contract
+        self.headers: dict[bytes, bytes] = {}
+        self.closed = False
+        self.full = False
+        self.over = False
+        """The peer has seen the end, or has reset the stream."""
+        self.held = 0
+        self.reads = True
+        self._world = node.world
+        self._rng = rng
+        self._heard = heard
+        self._ended = ended
+        self._unsent: deque[tuple[bytes, list[Lease]]] = deque()
+        self._unsent_tasks = 0
+        self._unsent_max = rng.choice((3, 16, 256))
+        exposed = node.world.plan.constants["readys.EXPOSED_TASKS"]
+        self._unsent_tasks_max = self._unsent_max + 2 * (1 + len(node.world.plan.commands)) * exposed
+        self._window = self._window_max = rng.choice((1, 4, 1_000))
+        self._down: list[bytes] = []
+        self._up: deque[tuple[bytes, Callable[[], None]]] = deque()
+        self._up_due = False
+        self._wants_end = False
+        self._first = True
+        plan = node.world.plan
+        settings = StreamSettings(settle_seconds=plan.settle_seconds, age_seconds=plan.age_seconds)
+        rest: tuple[Any, ...] = (Tokens(), settings, node.now, self._epoch_seconds, self._later, rng)
+        kind = ProducerStream if contract.producer else WorkerStream
+        self._tap = Tap(node, contract)
+        self._session: Any = kind(StreamWorld(self._tap, *rest), self)  # type: ignore[arg-type]
+
+    # What the session is given.
+
+    @property
+    def unsent(self) -> int:
+        return len(self._unsent)
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        if self.closed or not messages:
+            raise self.contract.broken("sends nothing, or after its end")
+        for message in messages:
+            leases = self.contract.leaving(message)
+            self._unsent.append((message, leases))
+            self._unsent_tasks += bool(leases)
+        self._move()
+        if len(self._unsent) > self._unsent_max:
+            self.full = True
+        if self._unsent_tasks > self._unsent_tasks_max:
+            raise self.contract.broken(f"has {self._unsent_tasks} messages with tasks unsent")
+
+    def end(self, status: int, message: str = "", extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        if self.closed:
+            raise self.contract.broken("ends twice")
+        self.closed = True
+        self._world.log("stream-end", self.contract.name, status)
+        self.contract.ended(status)
+        self._move()
+
+    def hold(self) -> Callable[[], None]:
+        self.held += 1
+
+        def release() -> None:
+            self.held -= 1
+            self._look_up()
+
+        return release
+
+    def _later(self, seconds: float, function: Callable[[], None]) -> Callable[[], None]:
+        timer = [function]
+
+        def ring() -> None:
+            if timer and self.node.alive:
+                timer.pop()()
+
+        self._world.at(ceil(seconds * 1000), ring)
+        return timer.clear
+
+    def _epoch_seconds(self) -> float:
+        return self._world.wall_ms() / 1000
+
+    # To the peer.
+
+    def _move(self) -> None:
+        """What the window has room for leaves the node."""
+        if not self._down and self._unsent and self._window:
+            self._world.at(self._rng.randint(0, 3), self._arrive)
+        while self._unsent and self._window:
+            self._window -= 1
+            message, leases = self._unsent.popleft()
+            self._unsent_tasks -= bool(leases)
+            self.contract.written(leases)
+            self._down.append(message)
+        if not self._unsent:
+            if self.full and not self.closed:
+                self._world.at(0, self._room)
+            if self.closed and not self._down:
+                self._world.at(0, self._finish)
+        self._look_up()
+
+    def _room(self) -> None:
+        if self.full and not self.closed and self.node.alive and not self._unsent:
+            self.full = False
+            self._session.room()
+
+    def _arrive(self) -> None:
+        if self.over:
+            return
+        down, self._down = self._down, []
+        for message in down:
+            self._heard(message)
+        if self.reads:
+            self._window = self._window_max
+        if self.node.alive:
+            self._move()
+
+    def read_on(self) -> None:
+        """The peer reads again."""
+        self.reads = True
+        self._window = self._window_max
+        if self.node.alive and not self.over:
+            self._move()
+
+    def _finish(self) -> None:
+        if not self.over:
+            self.over = True
+            self._ended()
+
+    # From the peer.
+
+    def push(self, event: bytes, owed: Callable[[], None]) -> None:
+        """The peer sends an event; `owed` notes what it is owed, once the session takes the event."""
+        self._up.append((event, owed))
+        self._look_up()
+
+    def half_close(self) -> None:
+        """The peer sends END_STREAM behind its events."""
+        self._wants_end = True
+        self._look_up()
+
+    def _look_up(self) -> None:
+        if not self._up_due and (self._up or self._wants_end):
+            self._up_due = True
+            self._world.at(self._rng.randint(0, 4), self._up_arrives)
+
+    def _up_arrives(self) -> None:
+        self._up_due = False
+        if self.closed or not self.node.alive:
+            return
+        if self._up and (self.held or self.unsent > self._unsent_max):
+            return  # no window: it is looked at again when there is
+        if self._up:
+            self._take(1 if self._first else self._rng.randint(1, len(self._up)))
+        elif self._wants_end:
+            self._half_close()
+        self._look_up()
+
+    def _take(self, count: int) -> None:
+        self._first = False
+        events = [self._up.popleft() for _ in range(count)]
+        for _, owed in events:
+            if self._session._closing is None and not self.contract.garbage:
+                owed()
+        self._world.log("events", self.contract.name, count)
+        self._session.receive([event for event, _ in events])
+        if self._tap.full and not self.held and not self.closed:
+            raise self.contract.broken("reads on beside a full inbox")
+
+    def _half_close(self) -> None:
+        self._wants_end = False
+        self.contract.half_closed = True
+        self._world.log("half-close", self.contract.name)
+        self._session.half_closed()
+        self.contract.shut = True
+
+    def reset(self) -> None:
+        """The peer resets the stream, or its connection is lost."""
+        if self.over:
+            return
+        self.over = True
+        if self.closed or not self.node.alive:
+            return
+        self.closed = self.contract.shut = self.contract.gone = True
+        self._world.log("reset", self.contract.name)
+        self._session.gone()
+        self.contract.lost()
+
+    def drain(self) -> None:
+        """The node or the connection is about to go."""
+        if not self.closed:
+            self._world.log("drain", self.contract.name)
+            self.contract.drained_seconds = self._epoch_seconds()
+            self._session.drain()
+            self.contract.shut = True
+
+    def crowd(self) -> None:
+        """Others of the connection wait unsent, for a while."""
+        if not self.closed and not self.full:
+            self.full = True
+            self._session.crowded()
+            self._world.at(self._rng.randint(1, 2_000), self._room)
+
+    def wind_up(self) -> None:
+        """The peer sends what it has and END_STREAM, and reads all there is."""
+        if self.over or not self.node.alive:
+            return
+        self._window_max = 1_000_000
+        self.read_on()
+        while self._up and not self.closed:
+            self._take(1)
+        if not self.closed and not self.contract.half_closed:
+            self._half_close()
