@@ -40,10 +40,8 @@ class Contract:
         """Acknowledgements that are owed, by field and task id as it was sent."""
         self.readys: Counter[Asked] = Counter()
         """Readys without an answer."""
-        self.asked_ms: dict[Asked, int] = {}
-        """When the last Ready of this sort came."""
-        self.answered_ms = 0
-        """When any Ready was last answered: which one it was does not show."""
+        self.readys_ms = 0
+        """When a Ready last came or was answered."""
         self.held: dict[bytes, int] = {}
         """The newest lease that was given to the stream, by task, as long as nothing says that it is over."""
         self.asked_back: set[bytes] = set()
@@ -72,7 +70,7 @@ class Contract:
     def waits(self, asked: Asked) -> None:
         """The session takes a Ready."""
         self.readys[asked] += 1
-        self.asked_ms[asked] = self._world.now
+        self.readys_ms = self._world.now
 
     # What a session offers, and what becomes of it.
 
@@ -192,7 +190,7 @@ class Contract:
             raise self.broken(f"gets {len(tasks)} tasks that no ready waits for")
         # Which one was meant does not show. Taking the narrowest leaves the ones that fit more.
         self.readys[min(fits, key=lambda asked: (not asked[0], len(asked[0]), asked[1]))] -= 1
-        self.answered_ms = self._world.now
+        self.readys_ms = self._world.now
         leases = [(parse_id(task.id) or b"", int(task.lease_id.rpartition(":")[2])) for task in tasks]
         for lease in leases:
             if lease not in self._granted or lease in self._sent:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import ceil
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from appliance.api.streams.producer import ProducerStream
 from appliance.api.streams.settings import StreamSettings
@@ -18,7 +18,7 @@ from appliance.api.streams.stream import World as StreamWorld
 from appliance.api.streams.worker import WorkerStream
 from appliance.auth.caller import PRODUCER, WORKER_SCOPES, Caller
 from appliance.errors import UNAUTHENTICATED, Problem
-from appliance.tasks.model import Claim, CreateBatch, NewTask
+from appliance.tasks.model import Claim, Claimed, CreateBatch, NewTask
 from tests.simulation.contract import Contract, Lease
 from tests.simulation.history import Call, class_of
 from tests.simulation.streams import Stream
@@ -55,10 +55,18 @@ class Tap:
             if isinstance(operation, CreateBatch):
                 _equal_requests(operation)
             self._contract.offered(operation)
-            self._world.overhear(operation, self._node.incarnation, partial(self._contract.decided, operation))
+            call = self._world.overhear(operation, self._node.incarnation)
+            operation.sink = partial(self._answered, call, operation.sink)
+        _keep_outcome(operation)
         accepted = self._node.scheduler.offer(operation)
         self.full = self.full or not accepted
         return accepted
+
+    def _answered(self, call: Call, sink: Callable[[Any], None], outcome: Any) -> None:
+        outcome, told = _parted(outcome)
+        self._world.overheard(call, outcome)
+        self._contract.decided(call.operation, outcome)
+        sink(told)
 
     def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
         def room() -> None:
@@ -83,6 +91,9 @@ class Tap:
 
     def _claimed(self, stream: Stream, sink: Callable[[Any], None], outcome: Any) -> None:
         world = self._world
+        outcome, told = _parted(outcome)
+        if isinstance(outcome, list):
+            outcome = Claimed(outcome)
         call = Call(len(world.history.calls) + 1, None, "")
         world.history.calls.append(call)
         call.operation = stream.claim
@@ -91,9 +102,27 @@ class Tap:
         call.close(class_of(outcome), outcome)
         world.tell(call)
         leases = self._contract.granted(outcome)
-        sink(outcome)
+        sink(told)
         self._contract.dealt_with(leases)
         stream.live = stream.live and stream.claim.answers > 0
+
+
+class _Both(NamedTuple):
+    """What was decided, and what is made of it for the session."""
+
+    outcome: Any
+    told: Any
+
+
+def _keep_outcome(operation: Any) -> None:
+    """A session has its answers made with the decision; the history wants what they were made of."""
+    prepare = getattr(operation, "prepare", None)
+    if prepare is not None:
+        operation.prepare = lambda outcome: _Both(outcome, prepare(outcome))
+
+
+def _parted(outcome: Any) -> tuple[Any, Any]:
+    return outcome if isinstance(outcome, _Both) else (outcome, outcome)
 
 
 def _equal_requests(operation: CreateBatch) -> None:
@@ -237,6 +266,16 @@ class Pipe:
         if not self.over:
             self.over = True
             self._ended()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the session has decided to end."""
+        return self._session._closing is not None or getattr(self._session, "_winding", None) is not None
+
+    def waiting(self) -> list[tuple[tuple[str, ...] | None, int]]:
+        """Commands and number of the Readys that wait, of each kind, as the session has them."""
+        kept = getattr(self._session, "_readys", None)
+        return [] if kept is None else [(kind.commands, kind.waiting) for kind in kept._kinds.values()]
 
     # From the peer.
 

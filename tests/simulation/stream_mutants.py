@@ -1,10 +1,11 @@
 """Deliberate errors in the sessions of streams, for `mutants`: each function is one, as the patches that make it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
 
-from appliance.api.streams import encode, producer
+from appliance.api.streams import producer
 from appliance.api.streams.leases import Delivered, Leases, Outbox
 from appliance.api.streams.producer import ProducerStream
 from appliance.api.streams.readys import Kind, Readys
@@ -12,8 +13,7 @@ from appliance.api.streams.stream import End, Stream
 from appliance.api.streams.worker import WorkerStream
 from appliance.errors import Problem
 from appliance.mux.grpc_framing import OK
-from appliance.tasks.ids import id_text
-from appliance.tasks.model import Operation, Returned, Task
+from appliance.tasks.model import Operation, Returned
 
 
 def _nack_acknowledged_before_its_commit() -> list[Any]:
@@ -33,15 +33,13 @@ def _nack_acknowledged_before_its_commit() -> list[Any]:
 
 
 def _create_acknowledged_before_its_commit() -> list[Any]:
-    def create(self: ProducerStream, tasks: list[Any], sink: Any) -> None:
-        real(self, tasks, lambda outcome: None)
-        sink([None] * len(tasks))
-
-    def acks(seqs: Iterable[int], outcomes: Iterable[Any]) -> list[bytes]:
-        return [encode.create_ack(seq, id_text(bytes(16))) for seq in seqs]
-
     real = ProducerStream._create
-    return [patch.object(ProducerStream, "_create", create), patch.object(producer, "_acks", acks)]
+
+    def create(self: ProducerStream, tasks: list[Any], acknowledge: Any) -> None:
+        self._send(acknowledge([SimpleNamespace(task=SimpleNamespace(id=bytes(16)))] * len(tasks)))
+        real(self, tasks, acknowledge)
+
+    return [patch.object(ProducerStream, "_create", create)]
 
 
 def _acks_of_another_create() -> list[Any]:
@@ -52,11 +50,11 @@ def _acks_of_another_create() -> list[Any]:
 def _acks_of_a_lost_group_forgotten() -> list[Any]:
     real = ProducerStream._created
 
-    def created(self: ProducerStream, seqs: list[int], outcome: Any) -> None:
+    def created(self: ProducerStream, acknowledge: Any, count: int, outcome: Any) -> None:
         if isinstance(outcome, Problem):
             self._answered()
         else:
-            real(self, seqs, outcome)
+            real(self, acknowledge, count, outcome)
 
     return [patch.object(ProducerStream, "_created", created)]
 
@@ -64,8 +62,8 @@ def _acks_of_a_lost_group_forgotten() -> list[Any]:
 def _ready_answered_twice() -> list[Any]:
     real = Readys._answer
 
-    def answer(self: Readys, kind: Kind, tasks: Sequence[Task]) -> None:
-        real(self, kind, tasks)
+    def answer(self: Readys, kind: Kind, messages: Sequence[bytes], delivered: Delivered) -> None:
+        real(self, kind, messages, delivered)
         if not self._shut:
             kind.waiting += 1
             self._expose(kind)
@@ -140,13 +138,13 @@ def _written_tasks_given_back_at_a_reset() -> list[Any]:
 def _tasks_for_a_closed_call_dropped() -> list[Any]:
     real = WorkerStream._deliver
 
-    def deliver(self: WorkerStream, kind: Kind, tasks: Sequence[Task]) -> None:
+    def deliver(self: WorkerStream, kind: Kind, messages: Sequence[bytes], delivered: Delivered) -> None:
         if not self.call.closed:
-            real(self, kind, tasks)
+            real(self, kind, messages, delivered)
 
     return [
         patch.object(WorkerStream, "_deliver", deliver),
-        patch.object(WorkerStream, "_give_back", lambda self, tasks: None),
+        patch.object(WorkerStream, "_give_back", lambda self, delivered: None),
     ]
 
 

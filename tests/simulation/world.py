@@ -203,21 +203,18 @@ class World:
         for watcher in self.watchers:
             watcher.sent(call)
 
-    def overhear(self, operation: Operation, incarnation: int, heard: Callable[[Any], None]) -> None:
-        """Note what a session of this life of the node asks for; `heard` is told the outcome before the session is."""
+    def overhear(self, operation: Operation, incarnation: int) -> Call:
+        """Note what a session of this life of the node asks for by itself."""
         call = Call(len(self.history.calls) + 1, None, "")
-        sink = operation.sink
-
-        def answered(outcome: Any) -> None:
-            if call.verdict != OPEN:
-                raise Violation("answers", f"call {call.number} was answered twice")
-            self._close(call, class_of(outcome), outcome)
-            heard(outcome)
-            sink(outcome)
-
-        operation.sink = answered
         call.incarnation = incarnation
         self._begin(call, operation)
+        return call
+
+    def overheard(self, call: Call, outcome: Any) -> None:
+        """A session is about to be told the outcome of what it asked for."""
+        if call.verdict != OPEN:
+            raise Violation("answers", f"call {call.number} was answered twice")
+        self._close(call, class_of(outcome), outcome)
 
     def next_mark(self) -> int:
         """A number that no other payload begins with: those of calls are positive."""

@@ -64,7 +64,7 @@ class Webhooks(Watcher):
     def _judge(self, delivery_id: bytes, old: Delivery | None, new: Delivery | None, change: Change) -> None:
         if new is None:
             lapsed = old is not None and old.given_up and old.at <= change.clock_ms
-            if not lapsed and delivery_id not in self._received:
+            if not lapsed and delivery_id not in self._received and not self._lapsed_within(delivery_id, change):
                 raise Violation("Q26", f"delivery {delivery_id.hex()} is gone and was never received")
             return
         if new.attempts > self._settings.webhook_attempts_max:
@@ -73,6 +73,12 @@ class Webhooks(Watcher):
             if self._failures.get(delivery_id, 0) < self._settings.webhook_attempts_max:
                 raise Violation("Q26", f"delivery {delivery_id.hex()} was given up too early")
             self._failures[delivery_id] = 0
+
+    def _lapsed_within(self, delivery_id: bytes, change: Change) -> bool:
+        """Whether a group that was open for long may have given a delivery up and forgotten it."""
+        spent = self._failures.get(delivery_id, 0) >= self._settings.webhook_attempts_max or delivery_id in self._finals
+        open_ms = change.closed_ms - change.opened_ms
+        return spent and open_ms >= self._settings.given_up_retention_ms * 9 // 10
 
     def sending(self, due: Due, node: Node) -> None:
         delivery = self._ledger.outbox.get(due.id)

@@ -48,22 +48,20 @@ class Sessions(Watcher):
 
     def _wakes(self, pipe: Pipe, node: Node) -> None:
         world, contract = self._world, pipe.contract
-        waits = contract.readys.total() and pipe.reads and not (pipe.full or contract.shut or self._is_ending(pipe))
-        since_ms = max(self._waiting_since.setdefault(pipe, world.now) if waits else world.now, node.healthy_ms)
-        if not waits:
-            self._waiting_since.pop(pipe, None)
-        if world.now - since_ms < WAKE_LATE_MS:
+        if contract.shut or pipe.ending:
             return
-        for asked, count in contract.readys.items():
-            if count and world.now - max(contract.asked_ms[asked], contract.answered_ms) > WAKE_LATE_MS:
-                for queue in world.ledger.queues_of(contract.tenant, asked[0] or None):
-                    self._none_ready(contract.name, queue)
-
-    def _is_ending(self, pipe: Pipe) -> bool:
-        contract, now_seconds = pipe.contract, self._world.wall_ms() / 1_000
-        return contract.garbage or any(
-            0 < each <= now_seconds for each in (contract.expires_seconds, contract.aged_seconds)
-        )
+        waiting = pipe.waiting()
+        if sum(count for _, count in waiting) != contract.readys.total():
+            raise Violation("sessions", f"{contract.name} has lost count of its readys: {waiting}")
+        rests = pipe.full or not pipe.reads
+        since_ms = world.now if rests else self._waiting_since.setdefault(pipe, world.now)
+        if rests:
+            self._waiting_since.pop(pipe, None)
+        if world.now - max(since_ms, node.healthy_ms, contract.readys_ms) < WAKE_LATE_MS:
+            return
+        for commands, count in waiting:
+            for queue in world.ledger.queues_of(contract.tenant, commands) if count else ():
+                self._none_ready(contract.name, queue)
 
     def _none_ready(self, name: str, queue: bytes) -> None:
         keys = self._world.store.keys[READY]
