@@ -12,6 +12,7 @@ from math import ceil
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from appliance.api.rates import Rates
 from appliance.api.streams.producer import ProducerStream
 from appliance.api.streams.settings import StreamSettings
 from appliance.api.streams.stream import World as StreamWorld
@@ -166,7 +167,8 @@ class Pipe:
         self._first = True
         plan = node.world.plan
         settings = StreamSettings(settle_seconds=plan.settle_seconds, age_seconds=plan.age_seconds)
-        rest: tuple[Any, ...] = (Tokens(), settings, node.now, self._epoch_seconds, self._later, rng)
+        unlimited = Rates({}, lambda tenant: None, node.now)
+        rest: tuple[Any, ...] = (Tokens(), settings, node.now, self._epoch_seconds, self._later, rng, unlimited)
         kind = ProducerStream if contract.producer else WorkerStream
         self._tap = Tap(node, contract)
         self._session: Any = kind(StreamWorld(self._tap, *rest), self)  # type: ignore[arg-type]
