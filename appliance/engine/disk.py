@@ -4,6 +4,7 @@ Owns the mount table, statvfs and `codeq.lock`. Must not know LMDB or what lies 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -23,6 +24,8 @@ _REMOTE_TYPES: Final = frozenset(
 )
 """File systems whose shared memory maps, locks or flushes are not what LMDB needs, so that a crash or a second host
 could damage the file unnoticed."""
+
+_NOT_OURS_CODES: Final = frozenset((errno.EACCES, errno.EPERM, errno.EINVAL, errno.EROFS))
 
 _OCTAL_ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 _PID_BYTES_MAX: Final = 20
@@ -104,7 +107,8 @@ def sync(path: Path) -> None:
 def sync_names(directory: Path) -> None:
     """Make the names in a directory durable, and its own, and those above it on the same file system.
 
-    A directory above it that this user may not open was not made by this program, and is left alone.
+    A directory above it that this user may not open, or whose file system flushes no directories, was not made by this
+    program, and is left alone.
     """
     real = directory.resolve(strict=True)
     sync(real)
@@ -112,8 +116,11 @@ def sync_names(directory: Path) -> None:
     for above in real.parents:
         if above.stat().st_dev != device:
             return
-        with contextlib.suppress(PermissionError):
+        try:
             sync(above)
+        except OSError as error:
+            if error.errno not in _NOT_OURS_CODES:
+                raise
 
 
 def in_use(directory: Path) -> bool:

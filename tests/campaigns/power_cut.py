@@ -7,10 +7,10 @@ A real node runs under load over REST and the streams while a shim (see `shim.c`
 flushes a file, and the clients add what they were told to the same record. From the record the files are made again as
 a power cut may have left them (see `crash_states`): each moment of the run, with all, none or some of what had not been
 flushed, down to sectors. Each state is judged by the product's own start (see `promises`). The runs are: a first start,
-with a SIGKILL and another start on the way; starts from states of such a run, which are recorded and cut again; and
-copies of a store under writes (`copying`).
-Runs are real processes, so a seed fixes the choices and not the moments; a failure keeps its record, and is repeated
-from that exactly. Disks that forget what they have acknowledged are beyond this.
+with a backup, a SIGKILL and another start on the way; starts from states of such a run, which are recorded and cut
+again; and copies of a store under writes (`copying`). Runs are real processes, so a seed fixes the choices and not the
+moments; a failure keeps its record, and is repeated from that exactly. Disks that forget what they have acknowledged
+are beyond this.
 """
 
 import argparse
@@ -35,8 +35,8 @@ from typing import Any, Final
 from tests.campaigns import copying, shim
 from tests.campaigns.crash_states import ALL, State, Timeline, Tree, draw, read_tree, write_tree
 from tests.campaigns.journal import Notes, read
-from tests.campaigns.promises import Promises, judge
-from tests.campaigns.storage_load import Load
+from tests.campaigns.promises import Promises, judge, judge_backups
+from tests.campaigns.storage_load import BACKED_UP, BACKING_UP, Load
 from tests.campaigns.storage_mutants import MUTANTS
 from tests.e2e.node import CODEQ, ROOT, Node, clean_environment
 
@@ -123,7 +123,8 @@ def record_node(
     try:
         node.up()
         load = Load(node, notes, seed, operations=operations)
-        asyncio.run(asyncio.wait_for(_use(node, load, operations if killed else 0), LOAD_SECONDS_MAX))
+        use = _live(run, node, notes, load, operations) if killed else load.run()
+        asyncio.run(asyncio.wait_for(use, LOAD_SECONDS_MAX))
         node.stop()
     finally:
         node.kill()
@@ -131,15 +132,29 @@ def record_node(
     return load.counts
 
 
-async def _use(node: Node, load: Load, operations: int) -> None:
-    """Run the load; with `operations` kill the node after half of them and start it again."""
+async def _live(run: Run, node: Node, notes: Notes, load: Load, operations: int) -> None:
+    """Run the load. After a quarter of its operations a backup begins, after half the node is killed and started."""
     using = asyncio.create_task(load.run())
-    while operations and load.left > operations // 2 and not using.done():
-        await asyncio.sleep(0.001)
-    if operations:
-        await asyncio.to_thread(node.kill)
-        await asyncio.to_thread(node.up)
+    await _until_left(load, operations * 3 // 4, using)
+    backup = asyncio.create_task(asyncio.to_thread(_back_up, run, notes))
+    await _until_left(load, operations // 2, using)
+    await asyncio.to_thread(node.kill)
+    await asyncio.to_thread(node.up)
     await using
+    await backup
+
+
+async def _until_left(load: Load, operations: int, using: "asyncio.Task[None]") -> None:
+    while load.left > operations and not using.done():
+        await asyncio.sleep(0.001)
+
+
+def _back_up(run: Run, notes: Notes) -> None:
+    notes.add(BACKING_UP)
+    command = [*CODEQ, "backup", "--directory", str(run.disk / "data"), "--quiet", str(run.disk / "backup")]
+    watched = clean_environment(shim.environment(run.disk, log=run.log))
+    subprocess.run(command, cwd=ROOT, env=watched, check=True, stdout=subprocess.DEVNULL)
+    notes.add(BACKED_UP, name="backup")
 
 
 def record_copy(run: Run, seed: str) -> None:
@@ -179,7 +194,10 @@ def judge_states(folder: Path, states: list[State], progress: Path | None = None
             root = Path(scratch) / "root"
             root.mkdir()
             write_tree(root, timeline.build(state))
-            wrong = copying.judge_copy(root, promises) if run.kind == COPY else judge(root / "data", promises)
+            if run.kind == COPY:
+                wrong = copying.judge_copy(root, promises)
+            else:
+                wrong = judge(root / "data", promises) + judge_backups(root, promises)
             shutil.rmtree(root)
             found.judged += 1
             found.promises += promises.count

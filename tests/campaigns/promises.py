@@ -52,6 +52,9 @@ class Promises:
         """Of a store without tasks: how many creates each durable group has."""
         self.copied: dict[str, int] = {}
         """Copies that are done, and how many groups each must have."""
+        self.backing_up: Promises | None = None
+        """What was promised when a backup began: that it has to hold."""
+        self.backups: dict[str, Promises] = {}
 
     def take(self, story: Iterable[dict[str, Any]]) -> None:
         """Add what these notes promise."""
@@ -73,8 +76,20 @@ class Promises:
                 self.odd.append(note["text"])
             elif what == notes.GROUP:
                 self.groups[note["number"]] = note["creates"]
+            elif what == notes.BACKING_UP:
+                self.backing_up = self.copy()
+            elif what == notes.BACKED_UP and self.backing_up is not None:
+                self.backups[note["name"]] = self.backing_up
             elif what == notes.COPIED:
                 self.copied[note["name"]] = note["groups"]
+
+    def copy(self) -> "Promises":
+        """The same promises about tasks. What is asked for from now on may be there as well."""
+        other = Promises()
+        other.creating, other.finishing = self.creating, self.finishing
+        other.created, other.leases = dict(self.created), dict(self.leases)
+        other.finished, other.returned = dict(self.finished), dict(self.returned)
+        return other
 
     @property
     def count(self) -> int:
@@ -146,6 +161,18 @@ def judge(directory: Path, promises: Promises) -> list[str]:
         return [f"it does not work: {type(error).__name__}: {error}"]
     finally:
         store.close()
+    return found
+
+
+def judge_backups(disk: Path, promises: Promises) -> list[str]:
+    """What is wrong with the backups `backup*` beside a store: those that were done, and any that has its name."""
+    found = [f"lost: {name} was done" for name in promises.backups if not (disk / name).is_dir()]
+    for path in sorted(disk.glob("backup*")):
+        if path.suffix != ".partial":
+            promised = promises.backups.get(path.name) or Promises()
+            # It may hold more than was promised when it began.
+            promised.creating = promises.creating
+            found += [f"{path.name}: {text}" for text in judge(path, promised)]
     return found
 
 

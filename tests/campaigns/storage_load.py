@@ -41,6 +41,8 @@ RETURNED: Final = "returned"
 ODD: Final = "odd"
 GROUP: Final = "group"
 COPIED: Final = "copied"
+BACKING_UP: Final = "backing up"
+BACKED_UP: Final = "backed up"
 
 
 class Sink(Protocol):

@@ -16,6 +16,7 @@ def silent(_text: str) -> None:
     """The test tells what there is to tell."""
 
 
+@pytest.mark.timeout(300)
 def test_nothing_acknowledged_is_lost_over_three_hundred_power_cuts(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path, SEED, 2, say=silent)
     campaign.run(STATES)

@@ -332,6 +332,22 @@ def test_a_start_flushes_what_it_finds_and_every_name_on_the_way(
         assert {directory / DATA_NAME, directory, directory.parent, tmp_path} <= set(flushed)
 
 
+@pytest.mark.parametrize(("code", "starts"), [(errno.EACCES, True), (errno.EINVAL, True), (errno.EIO, False)])
+def test_a_directory_above_that_cannot_be_flushed_stops_a_start_only_where_the_disk_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, starts: bool
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == tmp_path:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("appliance.engine.disk.os.fsync", refuse)
+    if starts:
+        Store.open(tmp_path / "data").close()
+    else:
+        with pytest.raises(DiskNotTrusted):
+            Store.open(tmp_path / "data")
+
+
 def test_a_first_start_that_died_half_way_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / f"{DATA_NAME}.new").write_bytes(b"half a page")
     (tmp_path / f"{DATA_NAME}.new-lock").write_bytes(b"")
