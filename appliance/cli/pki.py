@@ -2,7 +2,8 @@
 
 Owns making them and deciding whether what lies there is still good. Must not know what they are used for. The CA's key
 lies beside the certificate it signed: who has the one has the other, so nothing but this node should be trusted by it.
-Files with a private key are made with mode 0600 and put in place whole, so that no reader ever sees half of one.
+Files with a private key are made with mode 0600 and put in place whole and flushed, so that no reader ever sees half of
+one, and no power cut leaves one.
 """
 
 import datetime
@@ -24,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from appliance.engine.disk import sync_names
 
 CA_DAYS: Final = 3_650
 SERVER_DAYS: Final = 365
@@ -52,8 +55,11 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+            file.flush()
             os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
         Path(name).replace(path)
+        sync_names(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -2,6 +2,8 @@
 
 import datetime
 import ipaddress
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -93,3 +95,18 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
         pki.write_private(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_flushed_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, seen = os.fsync, []
+
+    def watched(descriptor: int) -> None:
+        flush(descriptor)
+        seen.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "key.pem").exists()))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    pki.write_private(tmp_path / "key.pem", b"content")
+    assert seen[0] == (False, False)
+    assert set(seen[1:]) == {(True, True)}
