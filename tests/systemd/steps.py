@@ -19,10 +19,12 @@ from typing import Any, Final
 from appliance.cli import pki
 from tests.systemd.machine import Machine
 from tests.systemd.stream import WorkerStream
-from tests.systemd.test_units import drop_in
+from tests.systemd.test_units import documented, network_drop_in
 from tests.systemd.traffic import HOST, Node, Traffic
 
 HERE: Final = Path(__file__).parent
+CONFIGURATION: Final = HERE.parents[1] / "docs" / "configuration.md"
+END: Final = "-----END CERTIFICATE-----\n"
 PORT: Final = 8443
 DRAIN_SECONDS: Final = 5
 WATCHDOG_SECONDS: Final = 3
@@ -193,22 +195,17 @@ def restart_under_load(context: Context) -> str:
 
 
 def reload_keeps_streams(context: Context) -> str:
-    """a reload with a new certificate: a stream goes on, new connections get the new one"""
-    folder = context.root / PKI[1:]
+    """a renewal with the documented hook: a stream goes on, new connections get the new certificate"""
+    _renewed(context)
+    context.configure(documented(CONFIGURATION, "### Certificates that renew themselves", "tls: {certificate"))
+    context.systemctl("reload", "codeq")
     before = _certificate()
-    now = datetime.datetime.now(datetime.UTC)
-    new = folder / "new.pem", folder / "new-key.pem"
-    for path in new:
-        path.unlink(missing_ok=True)
-    pki.ensure_server_certificate(folder / "ca.pem", folder / "ca-key.pem", *new, now)
-    context.machine.shell(f"chown codeq: {PKI}/new*")
-    context.configure(f"tls: {{certificate: {PKI}/new.pem, key: {PKI}/new-key.pem}}\n")
     stream = WorkerStream(context.node, "reload")
     try:
         with context.traffic("reload") as traffic:
             traffic.wait_for(20)
-            context.systemctl("reload", "codeq")
-            expect(_certificate() != before, "the new certificate, as soon as systemctl reload returns")
+            renewed = _renewed(context)
+            expect(_certificate() == renewed != before, "the new certificate, as soon as the hook has ended")
             traffic.wait_for(20)
         expect(stream.alive, "the stream goes on")
         status, task = context.node.call("/tasks", {"command": "after-reload", "payload": None})
@@ -380,6 +377,7 @@ def credentials(context: Context) -> str:
     )
     context.configure('tls: {certificate: "credential:codeq.tls.crt", key: "credential:codeq.tls.key"}\n')
     context.systemctl("restart", "codeq")
+    context.machine.shell("CREDENTIALS_DIRECTORY=/etc/credstore codeq config check --config /etc/codeq/codeq.yml")
     expected = ssl.PEM_cert_to_DER_cert((context.root / PKI[1:] / "server.pem").read_text())
     expect(_certificate() == expected, "the certificate of the credential")
     context.machine.shell("rm -r /etc/credstore")
@@ -390,7 +388,7 @@ def credentials(context: Context) -> str:
 
 def without_a_network(context: Context) -> str:
     """the documented drop-in: no network but the passed port, and clients notice nothing"""
-    context.drop_in(drop_in("## Without a network of its own"))
+    context.drop_in(network_drop_in())
     context.systemctl("restart", "codeq")
     pid = context.shown("MainPID")
     interfaces = context.machine.shell(f"nsenter --target {pid} --net ip -brief link | cut -d' ' -f1").split()
@@ -406,7 +404,10 @@ def without_a_network(context: Context) -> str:
     assert match is not None
     context.drop_in("")
     context.systemctl("restart", "codeq")
-    return f"exposure {match[1]}; {traffic.account()}"
+    probe = ["curl", "-sk", "--max-time", "3", f"https://{HOST}:{PORT}/healthz"]
+    denied = context.machine.run("systemd-run", "--wait", "--quiet", "-p", "IPAddressDeny=any", *probe, check=False)
+    enforced = "enforced" if denied.returncode else "NOT enforced by this kernel"
+    return f"exposure {match[1]}, address lists {enforced}; {traffic.account()}"
 
 
 def everything_is_there(context: Context) -> str:
@@ -456,6 +457,21 @@ STEPS: Final[tuple[Callable[[Context], str], ...]] = (
     everything_is_there,
     purge,
 )
+
+
+def _renewed(context: Context) -> bytes:
+    """Do what an ACME client does: put a new pair in its own place and run the documented hook. The certificate."""
+    authority = context.root / PKI[1:]
+    lineage = context.root / "etc/letsencrypt/live/node"
+    shutil.rmtree(lineage, ignore_errors=True)
+    lineage.mkdir(parents=True)
+    chain, key = lineage / "fullchain.pem", lineage / "privkey.pem"
+    now = datetime.datetime.now(datetime.UTC)
+    pki.ensure_server_certificate(authority / "ca.pem", authority / "ca-key.pem", chain, key, now)
+    hook = context.root / "root/hook"
+    hook.write_text(documented(CONFIGURATION, "### Certificates that renew themselves", "#!/bin/sh"))
+    context.machine.shell("RENEWED_LINEAGE=/etc/letsencrypt/live/node sh /root/hook")
+    return ssl.PEM_cert_to_DER_cert(chain.read_text().partition("-----END CERTIFICATE-----")[0] + END)
 
 
 def _version(context: Context) -> str:

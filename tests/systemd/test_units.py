@@ -10,7 +10,7 @@ import pytest
 from appliance.cli import status
 
 UNITS = Path(__file__).parents[2] / "systemd"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "systemd.md"
+SYSTEMD = Path(__file__).parents[2] / "docs" / "systemd.md"
 
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed: the units are not checked"
@@ -48,16 +48,17 @@ def exposure(unit: Path) -> float:
     return float(match[1])
 
 
-def drop_in(heading: str) -> str:
-    """The first unit text below a heading of the document."""
-    _, _, rest = DOCUMENT.read_text().partition(f"\n{heading}\n")
-    lines = rest[rest.index("    [Unit]") :].split("\n")
-    taken: list[str] = []
-    for line in lines:
-        if line and not line.startswith("    "):
-            break
-        taken.append(line.strip())
-    return "\n".join(taken)
+def documented(document: Path, heading: str, first: str) -> str:
+    """The indented text below a heading, from the line that begins with `first`, as a user would copy it."""
+    _, _, below = document.read_text().partition(f"\n{heading}\n")
+    lines = below[below.index(f"    {first}") :].split("\n")
+    ends = (number for number, line in enumerate(lines) if line and not line.startswith("    "))
+    return "\n".join(line.removeprefix("    ") for line in lines[: next(ends, len(lines))]).rstrip() + "\n"
+
+
+def network_drop_in() -> str:
+    """The drop-in for a node without a network of its own."""
+    return documented(SYSTEMD, "## Without a network of its own", "[Unit]")
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_the_node_and_its_backup_are_hardly_exposed() -> None:
 def test_with_the_documented_drop_in_a_node_without_network_is_exposed_less(tmp_path: Path) -> None:
     place = root_with_units(tmp_path)
     merged = place / "codeq.service"
-    merged.write_text(merged.read_text() + drop_in("## Without a network of its own"))
+    merged.write_text(merged.read_text() + network_drop_in())
     assert exposure(merged) <= 0.3
 
 
