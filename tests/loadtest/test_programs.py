@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from appliance.bench.servers import ServerError
-from loadtest import backlog, rest_create, rest_cycle, rest_idempotency, rest_retention, rest_single
+from loadtest import (
+    backlog,
+    long_poll,
+    rest_create,
+    rest_cycle,
+    rest_idempotency,
+    rest_retention,
+    rest_single,
+    rest_webhooks,
+)
 
 SKETCH = str(Path(__file__).with_name("sketch.py"))
 SHORT = ["--pairs", "1", "--seconds", "1", "--warm-seconds", "0", "--connections", "8", "--threads", "1"]
@@ -83,3 +92,16 @@ def test_a_backlog_is_filled_started_and_claimed_from(tmp_path: Path) -> None:
 def test_a_backlog_that_does_not_fit_the_disk_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="are free"):
         backlog.main(["--tasks", "1000000000000", "--directory", str(tmp_path)])
+
+
+@needs_wrk
+def test_cycles_are_compared_with_cycles_beside_a_receiver_that_hangs(tmp_path: Path) -> None:
+    record = record_of(rest_webhooks.main, tmp_path, [*SHORT, "--webhooks", "500"])
+    assert figure(record, "cycles, beside a hanging receiver / alone") > 0
+    assert figure(record, "errors and claims without a task") == 0
+
+
+def test_the_wake_up_of_a_long_poll_is_measured(tmp_path: Path) -> None:
+    record = record_of(long_poll.main, tmp_path, ["--rounds", "20"])
+    assert 0 < figure(record, "create to the poll's answer, p50") < 1_000
+    assert figure(record, "polls that heard nothing") == 0
