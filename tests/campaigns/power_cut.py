@@ -177,15 +177,17 @@ def _is_lock(name: str) -> bool:
     return name.endswith((".lock", "lock.mdb", "-lock"))
 
 
-def judge_states(folder: Path, states: list[State], progress: Path | None = None) -> Judgement:
-    """Judge states of a recorded run. `progress` names the state under judgement, for one that ends the process."""
+def judge_states(
+    folder: Path, states: list[State], progress: Path | None = None, place: Path | None = None
+) -> Judgement:
+    """Judge states of a recorded run, in `place`. `progress` is told which one, as it may end the process."""
     run = Run.load(folder)
     timeline = run.timeline()
     found = Judgement(folder, run.kind)
     promises = Promises()
     promises.take(run.before)
     told = 0
-    with tempfile.TemporaryDirectory(prefix="codeq-state-", dir=_fast_folder()) as scratch:
+    with tempfile.TemporaryDirectory(prefix="codeq-state-", dir=place or _fast_folder()) as scratch:
         for state in sorted(states):
             if progress is not None:
                 progress.write_text(str(state))
@@ -266,9 +268,16 @@ class Campaign:
 
     def _judge(self, run: Run, states: list[State]) -> None:
         slices = [states[at : at + SLICE] for at in range(0, len(states), SLICE)]
-        with ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn")) as pool:
+        with (
+            # Here and not in the processes that judge: one that dies leaves its files behind.
+            tempfile.TemporaryDirectory(prefix="codeq-states-", dir=_fast_folder()) as scratch,
+            ProcessPoolExecutor(self._jobs, multiprocessing.get_context("spawn")) as pool,
+        ):
             progress = [run.folder / f"progress-{number}" for number in range(len(slices))]
-            waiting = [pool.submit(judge_states, run.folder, *each) for each in zip(slices, progress, strict=True)]
+            waiting = [
+                pool.submit(judge_states, run.folder, each, path, Path(scratch))
+                for each, path in zip(slices, progress, strict=True)
+            ]
             for future, path in zip(waiting, progress, strict=True):
                 try:
                     self._take(future.result())
