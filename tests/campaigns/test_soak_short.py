@@ -18,8 +18,13 @@ def test_nothing_grows_and_nothing_is_lost_in_half_a_minute(tmp_path: Path) -> N
 def test_growth_is_what_the_last_third_has_over_the_second() -> None:
     flat = [Sample(number, 50 << 20, 10 << 20, 20, 0, 0, "") for number in range(30)]
     assert growth(flat) == []
-    for field, value in (("memory_bytes", 90 << 20), ("file_bytes", 40 << 20), ("descriptors", 60)):
-        assert len(growth([*flat[:-1], flat[-1]._replace(**{field: value})])) == 1
+    high = flat[-1]
+    for worse in (
+        high._replace(memory_bytes=90 << 20),
+        high._replace(file_bytes=40 << 20),
+        high._replace(descriptors=60),
+    ):
+        assert len(growth([*flat[:-1], worse])) == 1
     assert growth(flat[:2]) != []
 
 
