@@ -643,6 +643,11 @@ class Tasks:
         """Forget what a row of `dead` names."""
         self._forget(TABLE[table.DLQ, table.PURGE, table.PLAIN], task_id, self._dead_state(task_id))
 
+    def stands_in_expire(self, key: bytes) -> bool:
+        """Whether a row of `expire` is that of a task."""
+        state = self._state(key[12:])
+        return state is not None and state.status >= COMPLETED and time_key(state.queue, state.expires, key[12:]) == key
+
     def _chosen(self, tenant: str, task_id: bytes, event: str) -> tuple[Edge, State, Task] | Problem:
         """The edge that an operator's event takes, and the task; all that may be damaged has been read then."""
         state = self._own_state(tenant, task_id)

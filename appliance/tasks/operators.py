@@ -12,6 +12,7 @@ import msgspec
 from appliance.engine.rows import AuditEntry, DamagedRow, QueueControl, decode_audit_entry, encode_row
 from appliance.engine.tables import AUDIT, DEAD, EXPIRE, ID_BYTES, audit_key, dead_key, prefix_end
 from appliance.errors import NOT_FOUND, Problem
+from appliance.tasks import table
 from appliance.tasks.ids import id_text
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import (
@@ -184,8 +185,7 @@ def _purge_key(tasks: Tasks, now: int, key: bytes) -> None:
 
 def _sweep_key(tasks: Tasks, now: int, key: bytes) -> None:
     tasks.sweep(now, key)
-    if tasks.overlay.get(EXPIRE, key) is not None:
-        # It names no task, or one that stands elsewhere.
+    if tasks.overlay.get(EXPIRE, key) is not None and not tasks.stands_in_expire(key):
         tasks.overlay.open.delete(EXPIRE, key)
         tasks.overlay.open.transitions += 1
 
@@ -240,11 +240,14 @@ def _note_step(tasks: Tasks, now: int, step: Step) -> None:
 
 
 def _set_control(tasks: Tasks, queue: Queue, control: QueueControl) -> None:
+    resumed = queue.control is not None and queue.control.dispatch_paused and not control.dispatch_paused
     tasks.registry.set_control(tasks.overlay.open, queue, control)
     tasks.overlay.open.transitions += 1
     tasks.pauses.set(queue.prefix, control.dispatch_until, control.intake_until)
-    if not control.dispatch_paused and (queue.line or queue.tenant.anyone):
+    if resumed and queue.counts[table.READY]:
         tasks.woken[queue] = None
+        if queue.tenant.subscribed:
+            tasks.risen[queue] = None
     if not control.dispatch_paused and queue.tenant.subscribed:
         tasks.risen[queue] = None
 

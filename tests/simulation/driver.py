@@ -2,10 +2,11 @@
 
 from appliance.engine.rows import COMPLETED
 from appliance.engine.tables import BODY, EXPIRE, SUBSCRIPTION
-from appliance.tasks.model import Requeue
+from appliance.tasks.model import Requeue, RequeueDead
 from tests.simulation.clients import Client, Crowd, Operator, Producer, Reader
 from tests.simulation.invariants import all_invariants
 from tests.simulation.listeners import Listener
+from tests.simulation.operators import Releaser, Steward
 from tests.simulation.plan import DAY_MS, OPERATIONS_MIN, Plan, constants_of, draw
 from tests.simulation.stream_clients import StreamClient, StreamProducer, StreamWorker
 from tests.simulation.streams import Streamer
@@ -51,6 +52,9 @@ class Simulation:
         for number in range(plan.streamers):
             tenant = plan.tenants[-1 - number % len(plan.tenants)]
             self._clients.append(Streamer(crowd, f"streamer-{number}", tenant))
+        for number in range(plan.stewards):
+            for tenant in plan.tenants:
+                self._clients.append(Steward(crowd, f"steward-{number}-{tenant}", tenant))
         for number in range(plan.listeners):
             tenant = plan.tenants[number % len(plan.tenants)]
             self._clients.append(Listener(crowd, f"listener-{number}", tenant))
@@ -119,13 +123,17 @@ class Simulation:
         if world.node is not None:
             world.node.scheduler.set_accepts_creates(True)
         drainers = [Drainer(self.crowd, f"drainer-{tenant}", tenant) for tenant in self.plan.tenants]
-        for drainer in drainers:
-            drainer.begin()
+        helpers: list[Client] = [
+            *drainers,
+            *(Releaser(self.crowd, f"releaser-{tenant}", tenant) for tenant in self.plan.tenants),
+        ]
+        for helper in helpers:
+            helper.begin()
         if not world.run(self._all_ended, DRAIN_MS_MAX):
             left = [state for state in world.ledger.states.values() if state.status < COMPLETED]
             raise Violation("liveness", f"{len(left)} tasks never ended, for example {left[:1]}")
-        for drainer in drainers:
-            drainer.working = False
+        for helper in helpers:
+            helper.working = False
         for watcher in world.watchers:
             watcher.drained()
 
@@ -134,7 +142,9 @@ class Simulation:
         world = self.world
         if world.node is None or world.ledger.alive:
             return False
-        return not any(call.items or isinstance(call.operation, Requeue) for call in world.history.open.values())
+        return not any(
+            call.items or isinstance(call.operation, Requeue | RequeueDead) for call in world.history.open.values()
+        )
 
     def _empty(self) -> None:
         world = self.world

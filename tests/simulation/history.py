@@ -22,13 +22,18 @@ from appliance.tasks.model import (
     Operation,
     OwnerAction,
     Purge,
+    PurgeDead,
     Requeue,
+    RequeueDead,
+    Step,
 )
 
 OPEN = "open"
 OK = "ok"
 FAIL = "fail"
 UNKNOWN = "unknown"
+
+_IN_STEPS: dict[type[Operation], type[Step]] = {Requeue: RequeueDead, Purge: PurgeDead}
 
 RELEASES = (Nack, Abandon, Finish)
 
@@ -118,6 +123,7 @@ class History:
         self.calls: list[Call] = []
         self.open: dict[int, Call] = {}
         self.actions: dict[bytes, list[Action]] = {}
+        self.steps: list[Call] = []
 
     def begin(self, call: Call, operation: Operation, lease_of: Callable[[bytes], int]) -> None:
         """A call is sent."""
@@ -133,11 +139,19 @@ class History:
             call.actions += [Action(call, at, each, lease_of(each.id)) for at, each in asked]
         elif isinstance(operation, OwnerAction | Cancel | Requeue | Purge):
             call.actions.append(Action(call, 0, operation, lease_of(operation.id)))
+        elif isinstance(operation, Step):
+            self.steps.append(call)
         for action in call.actions:
             self.actions.setdefault(action.asked.id, []).append(action)
 
     def may_have(self, task_id: bytes, kind: type[Operation]) -> bool:
-        """Whether an action of this kind was asked for and is not known to have done nothing."""
+        """Whether an action of this kind was asked for and is not known to have done nothing.
+
+        A step may have met any task: whether it met those that it should is seen in the store.
+        """
+        in_steps = _IN_STEPS.get(kind)
+        if in_steps is not None and any(isinstance(call.operation, in_steps) for call in self.steps):
+            return True
         return any(
             isinstance(action.asked, kind) and action.verdict != FAIL for action in self.actions.get(task_id, ())
         )

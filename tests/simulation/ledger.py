@@ -13,33 +13,55 @@ from appliance.engine.rows import (
     Idem,
     Letter,
     Mark,
+    QueueControl,
     State,
+    TenantControl,
     decode_body,
     decode_delivery,
     decode_idem,
     decode_letter,
     decode_mark,
     decode_number,
+    decode_queue_control,
     decode_state,
+    decode_tenant_control,
     unseal,
 )
-from appliance.engine.tables import BODY, IDEM, LETTER, META, NAME, OUTBOX, READY, STATE, tenant_prefix
+from appliance.engine.tables import (
+    AUDIT,
+    BODY,
+    CONTROL,
+    IDEM,
+    LETTER,
+    META,
+    NAME,
+    OUTBOX,
+    QUEUE_BYTES,
+    READY,
+    STATE,
+    tenant_prefix,
+)
+
+FOREVER = 1 << 60
 
 
 class Change:
     """What one group changed. Times: `clock_ms` is the node's clock at the close, the others are true time."""
 
     __slots__ = (
+        "audited",
         "bodies",
         "clock_ms",
         "closed_ms",
         "group",
         "idems",
         "letters",
+        "limits_changed",
         "mark",
         "number",
         "opened_ms",
         "outbox",
+        "queue_controls",
         "states",
         "step",
         "went_back",
@@ -58,6 +80,11 @@ class Change:
         self.idems: dict[bytes, Idem | None] = {}
         self.letters: dict[bytes, Letter | None] = {}
         self.outbox: dict[bytes, tuple[Delivery | None, Delivery | None]] = {}
+        self.queue_controls: set[bytes] = set()
+        """Queues for which something was set."""
+        self.limits_changed: set[bytes] = set()
+        """Tenants whose limits were set."""
+        self.audited = False
         self.mark: Mark | None = None
 
 
@@ -74,6 +101,11 @@ class Ledger:
         self.tenants: dict[str, bytes] = {}
         self.queues: dict[bytes, dict[str, bytes]] = {}
         """Prefixes of queues by tenant prefix and command."""
+        self.queue_controls: dict[bytes, QueueControl] = {}
+        self.tenant_controls: dict[bytes, TenantControl] = {}
+        self.held_back: dict[bytes, tuple[int, int]] = {}
+        """For queues that were paused and tenants that were limited: the step and the true time at which that ended,
+        FOREVER where it goes on."""
         self.swept: set[bytes] = set()
         self.alive = 0
         """Tasks that have not ended."""
@@ -103,8 +135,37 @@ class Ledger:
                     self.ready[key] = (step, now_ms)
             elif table == NAME:
                 self._name(_decoded(table, puts, decode_number))
+            elif table == CONTROL:
+                self._set(puts, change, step, now_ms)
+            elif table == AUDIT:
+                change.audited |= bool(puts)
             elif table == META:
                 change.mark = decode_mark(unseal(table, *puts[0]))
+
+    def _set(self, puts: list[tuple[bytes, bytes]], change: Change, step: int, now_ms: int) -> None:
+        for key, sealed in puts:
+            content = unseal(CONTROL, key, sealed)
+            if len(key) == QUEUE_BYTES:
+                control = self.queue_controls[key] = decode_queue_control(content)
+                change.queue_controls.add(key)
+                self._hold_back(key, control.dispatch_paused, step, now_ms)
+            else:
+                limits = decode_tenant_control(content)
+                before = self.tenant_controls.get(key, TenantControl())
+                self.tenant_controls[key] = limits
+                if (limits.in_flight_max, limits.stored_bytes_max) != (before.in_flight_max, before.stored_bytes_max):
+                    change.limits_changed.add(key)
+                self._hold_back(key, limits.in_flight_max is not None, step, now_ms)
+
+    def _hold_back(self, key: bytes, holds: bool, step: int, now_ms: int) -> None:
+        if holds:
+            self.held_back[key] = (FOREVER, FOREVER)
+        elif self.held_back.get(key, (0, 0))[0] == FOREVER:
+            self.held_back[key] = (step, now_ms)
+
+    def free_since(self, queue: bytes) -> tuple[int, int]:
+        """The step and the true time (ms) since which nothing keeps claims from this queue; FOREVER where it does."""
+        return max(self.held_back.get(queue, (0, 0)), self.held_back.get(queue[:4], (0, 0)))
 
     def lease_of(self, task_id: bytes) -> int:
         """The number of the task's newest durable lease, 0 where there is none."""

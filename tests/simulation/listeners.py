@@ -54,5 +54,6 @@ class Listener(Client):
             return
         queues = set(world.ledger.queues_of(self.tenant, self._commands))
         for key, (_, since_ms) in world.ledger.ready.items():
-            if key[:QUEUE_BYTES] in queues and since_ms + WATCH_LATE_MS < call.answered_ms:
+            free_ms = max(since_ms, world.ledger.free_since(key[:QUEUE_BYTES])[1])
+            if key[:QUEUE_BYTES] in queues and free_ms + WATCH_LATE_MS < call.answered_ms:
                 raise Violation("Q28", f"poll {call.number} of {self.name} heard nothing of {key.hex()}")

@@ -15,7 +15,7 @@ from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay
 from appliance.engine.rows import seal
 from appliance.engine.tables import BODY, IDEM, LEASE, STATE, time_key
-from appliance.tasks import machine, scheduler, table
+from appliance.tasks import machine, operators, queues, scheduler, table
 from appliance.tasks.clock import Clock
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import Ids
@@ -24,6 +24,7 @@ from appliance.tasks.lines import Waits
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import CreateBatch
 from appliance.tasks.outbox import Outbox
+from appliance.tasks.queues import Tenant
 from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.subscriptions import Subscriptions
 from appliance.tasks.watches import Watches
@@ -243,8 +244,8 @@ def _lease_ends_early() -> list[Any]:
 
 
 def _first_queue_instead_of_the_best() -> list[Any]:
-    def smallest(self: Tasks, queues: list[Any]) -> Any:
-        return next((queue for queue in queues if queue.window.head(self.overlay) is not None), None)
+    def smallest(self: Tasks, among: list[Any]) -> Any:
+        return next((queue for queue in among if queue.window.head(self.overlay) is not None), None)
 
     return [patch.object(Tasks, "_smallest_head", smallest)]
 
@@ -441,6 +442,73 @@ def _subscription_that_never_ends() -> list[Any]:
     ]
 
 
+def _paused_queues_are_claimed_from() -> list[Any]:
+    return [patch.object(Tenant, "dispatch", lambda self, queue, *, paused: None)]
+
+
+def _paused_queues_take_creates() -> list[Any]:
+    return [patch.object(machine, "refusal_by_queue", lambda now, queue, new: None)]
+
+
+def _pauses_are_forgotten_by_a_restart() -> list[Any]:
+    return [patch.object(queues, "decode_queue_control", lambda content: rows.QueueControl())]
+
+
+def _pauses_do_not_end() -> list[Any]:
+    return [patch.object(operators, "end_pauses", lambda tasks, now: False)]
+
+
+def _resume_wakes_nobody() -> list[Any]:
+    real = operators._set_control
+
+    def set_control(tasks: Tasks, queue: Any, control: Any) -> None:
+        woken, risen = dict(tasks.woken), dict(tasks.risen)
+        real(tasks, queue, control)
+        tasks.woken, tasks.risen = woken, risen
+
+    return [patch.object(operators, "_set_control", set_control)]
+
+
+def _limit_in_flight_not_kept() -> list[Any]:
+    return [patch.object(Tasks, "_count_in_flight", lambda self, tenant, leaving, entering, tasks: None)]
+
+
+def _requeued_task_stays_among_the_dead() -> list[Any]:
+    real = Group.delete
+
+    def delete(self: Group, table_number: int, key: bytes) -> None:
+        if table_number != tables.DEAD:
+            real(self, table_number, key)
+
+    return [patch.object(Group, "delete", delete)]
+
+
+def _operators_are_not_audited() -> list[Any]:
+    return [patch.object(operators, "note", lambda tasks, now, tenant, entry: 1)]
+
+
+def _audit_without_bound() -> list[Any]:
+    return [patch.object(operators, "_is_old", lambda *arguments: False)]
+
+
+def _cancelled_owner_not_told() -> list[Any]:
+    real = Tasks._guard
+
+    def guard(self: Tasks, *arguments: Any) -> str:
+        found = real(self, *arguments)
+        return table.LAST_OWNER if found == table.WITHDRAWN else found
+
+    return [patch.object(Tasks, "_guard", guard)]
+
+
+def _results_not_counted_as_stored() -> list[Any]:
+    return [patch.object(rows.State, "stored_bytes", property(lambda self: self.payload_bytes))]
+
+
+def _cleanup_takes_every_row_for_stale() -> list[Any]:
+    return [patch.object(Tasks, "stands_in_expire", lambda self, key: False)]
+
+
 MUTANTS: Final = tuple(
     Mutant(make.__name__.strip("_").replace("_", " "), make)
     for make in (
@@ -479,6 +547,18 @@ MUTANTS: Final = tuple(
         _stream_not_looked_at_again,
         _stream_answers_not_spent,
         _two_turns_for_one_inbox,
+        _paused_queues_are_claimed_from,
+        _paused_queues_take_creates,
+        _pauses_are_forgotten_by_a_restart,
+        _pauses_do_not_end,
+        _resume_wakes_nobody,
+        _limit_in_flight_not_kept,
+        _requeued_task_stays_among_the_dead,
+        _operators_are_not_audited,
+        _audit_without_bound,
+        _cancelled_owner_not_told,
+        _results_not_counted_as_stored,
+        _cleanup_takes_every_row_for_stale,
         _webhook_of_a_dead_letter_forgotten,
         _webhook_written_once_its_task_has_ended,
         _webhook_sent_before_it_is_durable,

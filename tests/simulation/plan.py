@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from appliance.api.streams import producer, readys, worker
-from appliance.tasks import lines, queues, scheduler, watches, window
+from appliance.tasks import lines, operators, queues, scheduler, watches, window
 from appliance.tasks.backoff import POLICIES
 from appliance.tasks.settings import TaskSettings
 
@@ -25,6 +25,7 @@ DAY_MS = 24 * HOUR_MS
 
 _MODULES = {
     "lines": lines,
+    "operators": operators,
     "producer": producer,
     "queues": queues,
     "readys": readys,
@@ -53,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     sessions: int
     settle_seconds: int
     age_seconds: int
+    stewards: int
     keys: int
     payload_bytes: int
     priorities: tuple[int, ...]
@@ -102,6 +104,7 @@ def draw(seed: int, least: int = OPERATIONS_MIN) -> Plan:
         sessions=streams.choice((0, 1, 1, 2)),
         settle_seconds=streams.choice((1, 5)),
         age_seconds=streams.choice((0, 0, 20, 100)),
+        stewards=Random(f"{seed}/stewards").choice((0, 1, 1)),
         keys=rng.choice((3, 10, 40)),
         payload_bytes=rng.choice((0, 0, 50, 600)),
         priorities=rng.choice(((0,), (0, 255), (0, 1, 5, 9))),
@@ -169,6 +172,8 @@ def _constants(rng: Random) -> dict[str, int]:
         "scheduler.TOUCH_AGE_MS": rng.choice((0, 10_000, 600_000)),
         "scheduler.REBASE_ROWS": rng.choice((1, 3, 250)),
         "scheduler.GROUP_TRANSITIONS_MIN": rng.choice((2, 64)),
+        "scheduler.STEP_QUANTUM": rng.choice((1, 3, 32)),
+        "operators.AUDIT_ENTRIES_MAX": rng.choice((5, 10_000)),
         "window.FIRST_REFILL_KEYS": rng.choice((1, 2, 64)),
         "lines._COMPACT_ABOVE": rng.choice((0, 16)),
         "watches._COMPACT_ABOVE": rng.choice((0, 16)),

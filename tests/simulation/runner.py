@@ -2,6 +2,7 @@
 
 import msgspec
 
+from appliance.engine.rows import DamagedRow
 from tests.simulation.driver import Simulation
 from tests.simulation.plan import OPERATIONS_MIN
 
@@ -27,7 +28,7 @@ def run_seed(seed: int, operations: int = OPERATIONS_MIN) -> Outcome:
     error = ""
     try:
         simulation.run()
-    except (AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
+    except (DamagedRow, AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         error = f"{type(problem).__name__}: {problem}"
     outcome = Outcome(
         seed,

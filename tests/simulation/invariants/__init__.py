@@ -15,6 +15,7 @@ from tests.simulation.invariants.q18_batches import Batches
 from tests.simulation.invariants.q22_clocks import Clocks
 from tests.simulation.invariants.q23_retention import Retention
 from tests.simulation.invariants.q24_q27_webhooks import Webhooks
+from tests.simulation.invariants.q30_operators import Operators
 from tests.simulation.invariants.sessions import Sessions
 from tests.simulation.world import Watcher, World
 
@@ -37,5 +38,6 @@ def all_invariants(world: World) -> list[Watcher]:
         Clocks(world),
         Retention(world),
         Sessions(world),
+        Operators(world),
         Webhooks(world),
     ]

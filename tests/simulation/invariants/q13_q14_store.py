@@ -1,6 +1,6 @@
 """Q13: every task is in one state, and indexes, counters and tasks agree. Q14: what was created is somewhere."""
 
-from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, State, decode_idem, decode_queue
+from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, Body, State, decode_idem, decode_queue
 from appliance.engine.tables import (
     BODY,
     DEAD,
@@ -63,7 +63,7 @@ class WholeStore(Watcher):
             wanted[table].add(key)
             if state.status == DLQ:
                 wanted[DEAD].add(dead_key(state.queue, state.completed, task_id))
-            sizes[state.queue] = sizes.get(state.queue, 0) + state.stored_bytes
+            sizes[state.queue] = sizes.get(state.queue, 0) + _size(state, self._ledger.bodies[task_id])
             if state.payload_bytes != len(self._ledger.bodies[task_id].payload):
                 raise Violation("Q13", f"{task_id.hex()} has forgotten the size of its payload")
             counted = counts.setdefault(state.queue, dict.fromkeys(("ready", "delayed", *_STATES.values()), 0))
@@ -108,3 +108,7 @@ class WholeStore(Watcher):
                 raise Violation("Q14", f"{queue.hex()} has created {row.created}, not {self._created.get(queue)}")
             if row.created != sum(counted.values()) + row.swept:
                 raise Violation("Q14", f"{queue.hex()} has lost count: {row}")
+
+
+def _size(state: State, body: Body) -> int:
+    return len(body.payload) + len(state.result) + len(state.artifacts)

@@ -36,10 +36,12 @@ class Order(Watcher):
             suffix = key[QUEUE_BYTES:]
         if call.outcome.tasks:
             for queue in queues:
-                self._none_before(call, queue, suffix)
+                if self._is_free(call, queue):
+                    self._none_before(call, queue, suffix)
         elif not call.left:
             for queue in queues:
-                self._none_ready(call, queue)
+                if self._is_free(call, queue):
+                    self._none_ready(call, queue)
 
     def ticked(self, node: Node) -> None:
         """No stream stands in line for long beside a ready task."""
@@ -51,9 +53,15 @@ class Order(Watcher):
             if world.now - since_ms < WAKE_LATE_MS:
                 continue
             for queue in world.ledger.queues_of(stream.claim.tenant, stream.claim.commands):
+                if world.now - world.ledger.free_since(queue)[1] < WAKE_LATE_MS:
+                    continue
                 for key in self._ready_keys(queue):
                     if world.now - world.ledger.ready[key][1] > WAKE_LATE_MS:
                         raise Violation("Q17", f"a stream was not woken for {key[-16:].hex()}")
+
+    def _is_free(self, call: Call, queue: bytes) -> bool:
+        """Whether nothing kept this call's claim from the queue at any time."""
+        return self._world.ledger.free_since(queue)[0] < call.sent
 
     def _ready_keys(self, queue: bytes) -> list[bytes]:
         keys = self._world.store.keys[READY]

@@ -18,8 +18,8 @@ class Batches(Watcher):
         """By the number that its payloads begin with."""
         self._made: dict[int, int] = {}
         self._counts: dict[int, int] = {}
-        # Where a tenant may not have all commands, some items of a batch are refused.
-        self._all_fit = world.plan.settings.queues_per_tenant_max > len(world.plan.commands)
+        # Where a tenant may not have all commands, or somebody pauses queues, some items of a batch are refused.
+        self._all_fit = world.plan.settings.queues_per_tenant_max > len(world.plan.commands) and not world.plan.stewards
         self._results: dict[int, int] = {}
 
     def sent(self, call: Call) -> None:

@@ -1,6 +1,6 @@
 """Q23: the sweep takes only what has ended, and only when its retention is over, or an operator says so."""
 
-from appliance.engine.rows import CLAIMED, COMPLETED, DLQ
+from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, QueueControl, State
 from appliance.tasks.model import Purge
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation
@@ -13,13 +13,15 @@ class Retention(Watcher):
     def __init__(self, world: World) -> None:
         self._settings = world.plan.settings
         self._history = world.history
+        self._controls = world.ledger.queue_controls
 
     def committed(self, change: Change) -> None:
         for task_id, (old, new) in change.states.items():
             if new is not None and new.status >= COMPLETED:
                 kept_ms = new.expires - new.completed
-                wanted_ms = self._settings.dead_retention_ms if new.status == DLQ else self._settings.retention_ms
-                if kept_ms != wanted_ms:
+                wanted_ms = self._wanted_ms(new)
+                # What was set in this very group may have come before the end or after it.
+                if kept_ms != wanted_ms and new.queue not in change.queue_controls:
                     raise Violation("Q23", f"{task_id.hex()} is kept for {kept_ms} ms, not {wanted_ms}")
             if new is None and old is not None:
                 may_be_purged = self._history.may_have(task_id, Purge)
@@ -27,3 +29,11 @@ class Retention(Watcher):
                     raise Violation("Q23", f"{task_id.hex()} was swept alive")
                 if old.expires > change.clock_ms and not (old.status in (CLAIMED, DLQ) and may_be_purged):
                     raise Violation("Q23", f"{task_id.hex()} was swept {old.expires - change.clock_ms} ms too early")
+
+    def _wanted_ms(self, state: State) -> int:
+        control = self._controls.get(state.queue, QueueControl())
+        if state.status == DLQ:
+            own, of_node = control.dead_retention_ms, self._settings.dead_retention_ms
+        else:
+            own, of_node = control.retention_ms, self._settings.retention_ms
+        return of_node if own is None else own

@@ -64,6 +64,8 @@ class Sessions(Watcher):
                 self._none_ready(contract.name, queue)
 
     def _none_ready(self, name: str, queue: bytes) -> None:
+        if self._world.now - self._world.ledger.free_since(queue)[1] < WAKE_LATE_MS:
+            return
         keys = self._world.store.keys[READY]
         for key in keys[bisect_left(keys, queue) : bisect_left(keys, prefix_end(queue))]:
             if self._world.now - self._world.ledger.ready[key][1] > WAKE_LATE_MS:
