@@ -51,7 +51,7 @@ class Site:
     async def until(self, name: str, value: float) -> None:
         """Until a metric has a value."""
         async with asyncio.timeout(SECONDS):
-            while (await self.metrics())[name] != value:
+            while (await self.metrics()).get(name) != value:
                 await asyncio.sleep(0.05)
 
 
