@@ -167,9 +167,11 @@ class Campaign:
 
     @contextmanager
     def _hammering(self) -> Iterator[None]:
+        # A subject of its own: what it uses up of its limit must not keep the streams of others from opening.
+        token = self._node.mint("producer", NOISY, subject="hammer")
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_hammer, args=(self._node.port, self._tokens()[0], theirs), daemon=True)
+        process = context.Process(target=_hammer, args=(self._node.port, token, theirs), daemon=True)
         process.start()
         theirs.close()
         try:
