@@ -8,6 +8,7 @@ from tests.simulation.node import EPOCH_MS
 
 NO_LIMITS: dict[str, int | None] = {"in_flight_max": None, "stored_bytes_max": None}
 AGAIN_MS = 500
+PATIENCE_MS = 10_000
 
 
 class Steward(Client):
@@ -69,6 +70,10 @@ class Steward(Client):
 
 class Releaser(Client):
     """Takes back everything that is set, once the faults are over."""
+
+    def begin(self) -> None:
+        """Let those who drain stand in line before: a resume must wake them."""
+        self.world.at(PATIENCE_MS, self._turn)
 
     def act(self) -> None:
         ledger = self.world.ledger

@@ -40,8 +40,7 @@ class Order(Watcher):
                     self._none_before(call, queue, suffix)
         elif not call.left:
             for queue in queues:
-                if self._is_free(call, queue):
-                    self._none_ready(call, queue)
+                self._none_ready(call, queue)
 
     def ticked(self, node: Node) -> None:
         """No stream stands in line for long beside a ready task."""
@@ -78,10 +77,11 @@ class Order(Watcher):
     def _none_ready(self, call: Call, queue: bytes) -> None:
         world = self._world
         node = world.node
+        is_free, (_, free_ms) = self._is_free(call, queue), world.ledger.free_since(queue)
         for key in self._ready_keys(queue):
             step, touched_ms = world.ledger.ready[key]
-            if step < call.sent:
+            if step < call.sent and is_free:
                 raise Violation("Q17", f"call {call.number} ended empty beside {key[-16:].hex()}")
-            since_ms = max(touched_ms, node.healthy_ms if node is not None else world.now, call.sent_ms)
+            since_ms = max(touched_ms, free_ms, node.healthy_ms if node is not None else world.now, call.sent_ms)
             if call.operation.wait_ms and world.now - since_ms > WAKE_LATE_MS:
                 raise Violation("Q17", f"call {call.number} was not woken for {key[-16:].hex()}")
