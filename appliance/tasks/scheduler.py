@@ -189,6 +189,8 @@ class Scheduler:
         self._step_quota = self._share(STEP_QUANTUM, TURN_SHARE_DIVISOR)
         self._rebase: list[tuple[int, bytes, bytes]] = []
         self._too_large = False
+        self._unserved = False
+        self._served_in = 0
         self._first_number = 1
         self._now = now
         self._begin_epoch(now)
@@ -384,6 +386,9 @@ class Scheduler:
 
     def _decide(self, now: int) -> None:
         group = self.overlay.open
+        if self._unserved:
+            # Operations as large as a group would fill one after another.
+            self._match(now, group)
         if self._too_large and group.transitions == 0:
             # Timers and the sweep have something for every group under load: it would never fit after them.
             self._one_turn(now, group)
@@ -400,6 +405,7 @@ class Scheduler:
             self._match(now, group)
         self._take_steps(now)
         self._announce(now)
+        self._unserved = bool(self.tasks.woken) and self._served_in != group.number
 
     def _share(self, quantum: int, divisor: int) -> int:
         return min(quantum, max(1, self.group_limit // divisor))
@@ -667,7 +673,7 @@ class Scheduler:
         while tasks.woken:
             queue = next(iter(tasks.woken))
             while not self._full(group) and self._serve(now, queue):
-                pass
+                self._served_in = group.number
             if self._full(group):
                 return
             del tasks.woken[queue]

@@ -62,6 +62,7 @@ START_SECONDS_MAX: Final = 0.7
 """A start takes about as long, so kills fall into all of it."""
 DRAIN_SECONDS: Final = 60.0
 LOOKERS: Final = 4
+SPEAK_KILLS: Final = 20
 SHOWN_MAX: Final = 20
 """Violations printed: they come in hundreds, and the first few tell."""
 
@@ -144,7 +145,8 @@ class Campaign:
         await asyncio.to_thread(self._node.up)
         async with asyncio.TaskGroup() as load:
             self._start_load(load)
-            for kind in self._plan(kills):
+            for number, kind in enumerate(self._plan(kills), 1):
+                self._speak(number, kills)
                 await self._kill_once(kind)
                 await self._check(check, f"kill {self._kills.total()} ({kind})")
             await self._go_up()
@@ -157,6 +159,10 @@ class Campaign:
         checked = await asyncio.to_thread(self._node.check)
         if checked.returncode:
             self._findings.append(f"codeq check: {checked.returncode}\n{checked.stdout}{checked.stderr}")
+
+    def _speak(self, number: int, kills: int) -> None:
+        if number % SPEAK_KILLS == 0:
+            print(f"kill {number} of {kills}, {len(self._findings)} findings so far", flush=True)
 
     # Load.
 

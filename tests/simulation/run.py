@@ -22,6 +22,8 @@ PROGRESS_SECONDS = 10.0
 CHUNK = 4
 CHUNK_OPERATIONS_MAX = 10_000
 """Seeds of long lives are handed out one by one."""
+PROCESS_OPERATIONS_MAX = 100_000
+"""Then a new process takes over: operations are not tracked by the collector, so a run's memory does not all return."""
 
 
 class Tally:
@@ -120,7 +122,8 @@ def _run(tally: Tally, seeds: range, operations: int, jobs: int) -> None:
         tally.take(map(run, seeds))
         return
     chunk = CHUNK if operations < CHUNK_OPERATIONS_MAX else 1
-    with multiprocessing.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    chunks = max(1, PROCESS_OPERATIONS_MAX // (operations * chunk))
+    with multiprocessing.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN), chunks) as pool:
         tally.take(pool.imap_unordered(run, seeds, chunk))
 
 

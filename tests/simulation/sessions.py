@@ -106,6 +106,7 @@ class Tap:
         sink(told)
         self._contract.dealt_with(leases)
         stream.live = stream.live and stream.claim.answers > 0
+        stream.sent_ms = world.now  # it stands in line anew
 
 
 class _Both(NamedTuple):

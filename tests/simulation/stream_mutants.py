@@ -158,8 +158,9 @@ def _undelivered_task_counted_as_an_attempt() -> list[Any]:
 
 
 def _event_means_the_older_lease() -> list[Any]:
-    def received(self: Leases, text: str, lease: Any) -> None:
-        self.held.setdefault(text, lease)
+    def received(self: Leases, delivered: Delivered) -> None:
+        for text, lease in delivered:
+            self.held.setdefault(text, lease)
 
     return [patch.object(Leases, "received", received)]
 

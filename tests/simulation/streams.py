@@ -97,6 +97,7 @@ class Streamer(Worker):
         if not outcome.tasks and stream.live:
             raise Violation("streams", "a stream that was not withdrawn got an empty outcome")
         stream.spent += -(-len(outcome.tasks) // stream.claim.count)
+        stream.sent_ms = self.world.now  # it stands in line anew
         if stream.spent > stream.granted or stream.claim.answers < 0:
             raise Violation("streams", f"a stream of {stream.granted} answers got {stream.spent}")
         if stream.live and stream.spent == stream.granted:

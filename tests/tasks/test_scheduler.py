@@ -8,7 +8,7 @@ from appliance.engine.rows import COMPLETED, decode_state
 from appliance.engine.tables import BODY, STATE
 from appliance.errors import unavailable
 from appliance.tasks import scheduler as module
-from appliance.tasks.model import Claimed, CreateBatch, Created, FinishBatch, NewTask
+from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask
 from appliance.tasks.scheduler import NEVER
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.watches import Watch
@@ -513,3 +513,18 @@ def test_an_outcome_that_cannot_be_prepared_is_our_error_and_stops_nobody(desk: 
     assert [outcome.code for outcome in heard] == ["internal"]
     assert len(other[0]) == 1
     assert [str(error) for error in desk.errors] == ["a mistake"]
+
+
+def test_batches_as_large_as_a_group_leave_room_for_claims_that_wait() -> None:
+    desk = Desk(TaskSettings(group_transitions_max=8))
+    desk.create()
+    desk.claim()
+    waiting = claim(wait_ms=FOREVER_MS)
+    waiting.answers = 1_000
+    heard = desk.offer(waiting)
+    for _ in range(40):
+        desk.offer(create_batch(8))
+    for _ in range(6):
+        desk.scheduler.pump(desk.now)
+        desk.land()
+    assert heard

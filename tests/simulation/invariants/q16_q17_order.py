@@ -22,6 +22,7 @@ class Order(Watcher):
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._busy_ms = 0
 
     def answered(self, call: Call) -> None:
         if not isinstance(call.outcome, Claimed):
@@ -45,10 +46,12 @@ class Order(Watcher):
     def ticked(self, node: Node) -> None:
         """No stream stands in line for long beside a ready task."""
         world = self._world
+        if node.scheduler.inboxes.tenants_waiting:
+            self._busy_ms = world.now  # a claim may not even stand in line yet
         for stream in world.streams:
             if not stream.live or stream.incarnation != node.incarnation or stream.claim.answers < 1:
                 continue
-            since_ms = max(node.healthy_ms, stream.sent_ms)
+            since_ms = max(node.healthy_ms, stream.sent_ms, self._busy_ms)
             if world.now - since_ms < WAKE_LATE_MS:
                 continue
             for queue in world.ledger.queues_of(stream.claim.tenant, stream.claim.commands):

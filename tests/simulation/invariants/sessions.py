@@ -53,7 +53,7 @@ class Sessions(Watcher):
         waiting = pipe.waiting()
         if sum(count for _, count in waiting) != contract.readys.total():
             raise Violation("sessions", f"{contract.name} has lost count of its readys: {waiting}")
-        rests = pipe.full or not pipe.reads
+        rests = pipe.full or not pipe.reads or node.scheduler.inboxes.tenants_waiting > 0
         since_ms = world.now if rests else self._waiting_since.setdefault(pipe, world.now)
         if rests:
             self._waiting_since.pop(pipe, None)
