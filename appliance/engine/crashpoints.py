@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from appliance.engine.tables import IDEM, TABLE_NAMES
+from appliance.engine.tables import IDEM, META, TABLE_NAMES
 
 VARIABLE: Final = "CODEQ_CRASH_POINT"
 
@@ -57,10 +57,11 @@ COPY_VERIFIED: Final = "copy-verified"
 COPY_NAMED: Final = "copy-named"
 
 OF_THE_LOAD: Final = (
-    *(BEFORE_BEGIN, BEGUN, *DELETED[: IDEM + 1], *APPLIED, BEFORE_COMMIT, BEFORE_COMPLETION, AT_COMPLETION),
+    *(BEFORE_BEGIN, BEGUN, *DELETED[: IDEM + 1], *APPLIED[: META + 1], BEFORE_COMMIT, BEFORE_COMPLETION, AT_COMPLETION),
     *(BEFORE_HAND_OVER, COMMITTING, DECIDED, BEFORE_ANSWERS, ANSWERED, SCANNED),
 )
-"""Reached again and again while a node serves. Counters, names and the mark are never deleted."""
+"""Reached again and again while a node serves. Counters, names and the mark are never deleted;
+the tables behind them are for those who ask for more than tasks."""
 OF_THE_FIRST_START: Final = (EMPTY_WRITTEN, EMPTY_NAMED)
 """Reached only where there is no store yet."""
 OF_A_START: Final = (LOCKED, FILE_WHOLE, OPENED, LOADED, LISTENING, READY)
