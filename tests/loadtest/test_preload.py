@@ -10,7 +10,7 @@ from appliance.engine.check import check
 from appliance.engine.rows import decode_body, decode_queue, decode_state
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY, QUEUE, READY, STATE
-from appliance.tasks.model import Claim, Create, NewTask
+from appliance.tasks.model import Claim, Create, NewTask, RequeueDead
 from loadtest import preload
 from loadtest.preload import Decisions, append_backlog, create_exactly, keys
 
@@ -47,6 +47,16 @@ def backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_appended_backlog_passes_the_check(backlog: Path) -> None:
     assert_clean(backlog)
     assert counters(backlog)["ready"] == TASKS
+
+
+def test_appended_dead_letters_pass_the_check_and_are_requeued(tmp_path: Path) -> None:
+    append_backlog(tmp_path / "data", "dev", "load", 200, 300, silent, dead=True)
+    assert_clean(tmp_path / "data")
+    with Decisions(tmp_path / "data") as decisions:
+        requeue = partial(RequeueDead, "dev", command="load", before=0, limit=1_000)
+        assert decisions.ask(requeue).done == 300
+    assert_clean(tmp_path / "data")
+    assert counters(tmp_path / "data")["ready"] == 300
 
 
 def test_an_appended_task_has_the_rows_of_a_created_one(backlog: Path) -> None:

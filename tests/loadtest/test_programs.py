@@ -15,6 +15,7 @@ from loadtest import (
     rest_create,
     rest_cycle,
     rest_idempotency,
+    rest_requeue,
     rest_retention,
     rest_single,
     rest_webhooks,
@@ -72,6 +73,14 @@ def test_cycles_with_a_sweep_are_compared_with_cycles_without(tmp_path: Path) ->
     assert figure(record, "cycles, with sweep / without") > 0
     assert figure(record, "errors and claims without a task") == 0
     assert figure(record, "swept") > 0
+
+
+@needs_wrk
+def test_creates_beside_requeues_are_compared_with_creates_alone(tmp_path: Path) -> None:
+    record = record_of(rest_requeue.main, tmp_path, [*SHORT, "--dead", "3000"])
+    assert figure(record, "creates, with requeues / without") > 0
+    assert figure(record, "requeued") > 0
+    assert figure(record, "errors") == 0
 
 
 @pytest.mark.parametrize("tls", [False, True])
