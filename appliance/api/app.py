@@ -8,6 +8,7 @@ a plain function on the event loop's thread; no coroutine and no future per requ
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from appliance import __version__
 from appliance.api.admin.queues import Queues
 from appliance.api.admin.render import NodeJson
 from appliance.api.admin.routes import AdminRoutes
@@ -43,7 +44,7 @@ class Authenticates(Protocol):
 class Api:
     """The handler of every request."""
 
-    __slots__ = ("_authenticate", "_epoch_seconds", "_find", "_rates")
+    __slots__ = ("_authenticate", "_epoch_seconds", "_find", "_rates", "_routes")
 
     def __init__(
         self,
@@ -63,15 +64,16 @@ class Api:
         what operators are told of it.
         """
         context = Context(scheduler, settings, clock)
-        self._find = Routes(
+        routes = self._routes = Routes(
             Creating(context),
             Claiming(context),
             Owning(context),
             Reading(context),
             Subscribing(context),
-            Probes(metrics_text, ready),
+            Probes(metrics_text, ready, self._describe),
             AdminRoutes(Queues(context), OperatedTasks(context), Tenants(context, node_facts), Webhooks(context)),
-        ).find
+        )
+        self._find = routes.find
         self._authenticate = validator.authenticate
         self._epoch_seconds = epoch_seconds
         self._rates = rates
@@ -87,6 +89,12 @@ class Api:
             response = problem(refusal)
         if response is not None:
             request.respond(response)
+
+    def _describe(self) -> bytes:
+        # Nobody needs what this takes but who asks for the description.
+        from appliance.api.openapi.document import document
+
+        return document(self._routes.listed(), __version__)
 
     def _judge(self, request: Request) -> Response | None:
         route, task_id = self._find(request.method, request.path)

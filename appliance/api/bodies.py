@@ -103,7 +103,7 @@ class ResultBody(OwnerBody, rename="camel", gc=False, kw_only=True):
     """`POST /tasks/<id>/result`."""
 
     status: Literal["COMPLETED", "FAILED"]
-    result: _Json = _Json()
+    result: _Json = msgspec.field(default_factory=_Json)
     error: str | None = None
     artifacts: list[Artifact] | None = None
 
@@ -114,11 +114,15 @@ class ResultItem(ResultBody, rename="camel", gc=False, kw_only=True):
     task_id: str
 
 
-class _CreateList(msgspec.Struct, gc=False):
+class CreateList(msgspec.Struct, gc=False):
+    """`POST /tasks/batch`, where the list is a member."""
+
     tasks: list[CreateBody]
 
 
-class _ResultList(msgspec.Struct, gc=False):
+class ResultList(msgspec.Struct, gc=False):
+    """`POST /tasks/batch/results`, where the list is a member."""
+
     results: list[ResultItem]
 
 
@@ -271,8 +275,8 @@ def _batch_reader(item: type[T], bare: Any, wrapped: Any, name: str) -> Callable
     return reader(decode)
 
 
-read_create_batch: Final = _batch_reader(CreateBody, list[CreateBody], _CreateList, "tasks")
-read_result_batch: Final = _batch_reader(ResultItem, list[ResultItem], _ResultList, "results")
+read_create_batch: Final = _batch_reader(CreateBody, list[CreateBody], CreateList, "tasks")
+read_result_batch: Final = _batch_reader(ResultItem, list[ResultItem], ResultList, "results")
 
 
 class _Named(msgspec.Struct, rename="camel", gc=False):

@@ -7,6 +7,8 @@ event loop's thread.
 from typing import Final
 from urllib.parse import parse_qs
 
+import msgspec
+
 from appliance.api.context import Context, answering, damaged
 from appliance.api.parse import QUERY_FIELDS_MAX, wait_ms_in_query
 from appliance.api.render import encode, problem, result, task
@@ -18,7 +20,41 @@ from appliance.mux.exchange import Request, Response
 from appliance.tasks.model import Task
 from appliance.tasks.watches import Watch
 
-_ALONE: Final = encode({"enabled": False, "numGroups": 0, "groups": []})
+
+class RaftMemberJson(msgspec.Struct):
+    """A member of a group."""
+
+    id: str
+    addr: str
+
+
+class RaftGroupJson(msgspec.Struct, rename="camel"):
+    """One shard's group, as this node sees it."""
+
+    shard_idx: int
+    is_leader: bool
+    self_id: str
+    self_addr: str
+    leader_id: str
+    leader_addr: str
+    leader_http_addr: str = msgspec.field(name="leaderHTTPAddr")
+    has_leader: bool
+    voters: list[RaftMemberJson]
+    learners: list[RaftMemberJson]
+    term: int
+    commit_index: int
+    applied_index: int
+
+
+class RaftStatusJson(msgspec.Struct, rename="camel"):
+    """A node's place in a cluster."""
+
+    enabled: bool
+    num_groups: int
+    groups: list[RaftGroupJson]
+
+
+_ALONE: Final = encode(RaftStatusJson(enabled=False, num_groups=0, groups=[]))
 
 
 class Reading:

@@ -4,9 +4,10 @@ Owns the field names of every answer. In a task an optional field that has no va
 field is there, null where it has none. Payloads and results go out byte for byte as they came in. Pure functions.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from appliance.api.times import time_text
 from appliance.engine.rows import CLAIMED, COMPLETED, PENDING
@@ -75,30 +76,78 @@ class ErrorJson(msgspec.Struct, gc=False):
 
 
 class TaskItem(msgspec.Struct, omit_defaults=True, gc=False):
-    """One item of a batch of creates that went well."""
+    """One item of a batch of creates: the task or an error."""
 
-    task: TaskJson
+    task: TaskJson | UnsetType = UNSET
     replayed: bool = False
-
-
-class ErrorItem(msgspec.Struct, gc=False):
-    """One item of a batch of creates that did not."""
-
-    error: ErrorJson
+    error: ErrorJson | UnsetType = UNSET
 
 
 class RecordItem(msgspec.Struct, rename="camel", gc=False):
-    """One item of a batch of results that went well."""
-
-    task_id: str
-    result: RecordJson
-
-
-class RecordErrorItem(msgspec.Struct, rename="camel", gc=False):
-    """One item of a batch of results that did not; `task_id` as the client sent it, null where it sent no text."""
+    """One item of a batch of results: the record or an error; `task_id` as the client sent it, null where it sent no
+    text."""
 
     task_id: str | None
-    error: ErrorJson
+    result: RecordJson | UnsetType = UNSET
+    error: ErrorJson | UnsetType = UNSET
+
+
+class CreatedBatchJson(msgspec.Struct):
+    """The outcome of each item of a batch of creates, in order."""
+
+    results: list[TaskItem]
+
+
+class ClaimedBatchJson(msgspec.Struct):
+    """Tasks that were claimed together."""
+
+    tasks: list[TaskJson]
+
+
+class RecordBatchJson(msgspec.Struct):
+    """The outcome of each item of a batch of results, in order."""
+
+    results: list[RecordItem]
+
+
+class ExtendedJson(msgspec.Struct, rename="camel"):
+    """A lease that was extended."""
+
+    ok: bool
+    lease_until: str
+
+
+class AbandonedJson(msgspec.Struct):
+    """Where a task went: `requeued` or `dlq`."""
+
+    status: Literal["requeued", "dlq"]
+
+
+class NackedJson(AbandonedJson, rename="camel"):
+    """Where a task went, and when it comes back."""
+
+    delay_seconds: int
+    attempts: int
+
+
+class SubscriptionJson(msgspec.Struct, rename="camel"):
+    """A subscription."""
+
+    subscription_id: str
+    expires_at: str
+
+
+class ReadyJson(msgspec.Struct):
+    """Work that is there."""
+
+    command: str
+    depth: int
+
+
+class PolledJson(SubscriptionJson, rename="camel"):
+    """A subscription that was renewed, and where there is work."""
+
+    ready: list[ReadyJson]
 
 
 def problem(refusal: Problem) -> Response:
@@ -153,7 +202,7 @@ def created_batch(outcomes: list[Created | Problem], tenant: str, bare: bool) ->
     return _list(
         "results",
         [
-            ErrorItem(ErrorJson(outcome.code, outcome.message))
+            TaskItem(error=ErrorJson(outcome.code, outcome.message))
             if isinstance(outcome, Problem)
             else TaskItem(task_json(outcome.task, tenant), outcome.replayed)
             for outcome in outcomes
@@ -205,7 +254,7 @@ def record_batch(task_ids: list[str | None], outcomes: list[Record | Problem], b
     return _list(
         "results",
         [
-            RecordErrorItem(task_id, ErrorJson(outcome.code, outcome.message))
+            RecordItem(task_id, error=ErrorJson(outcome.code, outcome.message))
             if isinstance(outcome, Problem)
             else RecordItem(id_text(outcome.id), record_json(outcome))
             for task_id, outcome in zip(task_ids, outcomes, strict=True)
@@ -216,37 +265,36 @@ def record_batch(task_ids: list[str | None], outcomes: list[Record | Problem], b
 
 def extended(outcome: Extended) -> Response:
     """A lease that was extended."""
-    return Response(200, encode({"ok": True, "leaseUntil": time_text(outcome.lease_until)}))
+    return Response(200, encode(ExtendedJson(ok=True, lease_until=time_text(outcome.lease_until))))
 
 
 def nacked(outcome: Returned) -> Response:
     """A task that was given back. The delay is in whole seconds, rounded up: it is over then."""
     delay_seconds = -(-outcome.delay_ms // 1000)
-    fields = {"status": _returned_name(outcome), "delaySeconds": delay_seconds, "attempts": outcome.attempts}
-    return Response(200, encode(fields))
+    return Response(200, encode(NackedJson(_returned_name(outcome), delay_seconds, outcome.attempts)))
 
 
 def abandoned(outcome: Returned) -> Response:
     """A task that was given back as if it had not been claimed."""
-    return Response(200, encode({"status": _returned_name(outcome)}))
+    return Response(200, encode(AbandonedJson(_returned_name(outcome))))
 
 
 def subscribed(outcome: Subscribed) -> Response:
     """A new subscription."""
-    return Response(200, encode(_subscription(outcome)))
+    return Response(200, encode(SubscriptionJson(*_subscription(outcome))))
 
 
 def polled(outcome: Polled) -> Response:
     """A subscription that was renewed, and where there is work."""
-    ready = [{"command": command, "depth": depth} for command, depth in outcome.ready]
-    return Response(200, encode({**_subscription(outcome), "ready": ready}))
+    ready = [ReadyJson(command, depth) for command, depth in outcome.ready]
+    return Response(200, encode(PolledJson(*_subscription(outcome), ready)))
 
 
-def _subscription(outcome: Subscribed) -> dict[str, str]:
-    return {"subscriptionId": id_text(outcome.id), "expiresAt": time_text(outcome.expires)}
+def _subscription(outcome: Subscribed) -> tuple[str, str]:
+    return id_text(outcome.id), time_text(outcome.expires)
 
 
-def _returned_name(outcome: Returned) -> str:
+def _returned_name(outcome: Returned) -> Literal["requeued", "dlq"]:
     return "dlq" if outcome.dead else "requeued"
 
 

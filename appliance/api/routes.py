@@ -4,7 +4,7 @@ Owns paths, methods and scopes. Must not know what a route does. A path is looke
 then the shapes below one task.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -92,6 +92,7 @@ class Routes:
             "/metrics": _get(Open(probes.metrics)),
             "/healthz": _get(Open(probes.alive)),
             "/readyz": _get(Open(probes.ready)),
+            "/openapi.json": _get(Open(probes.description)),
         }
         self._below_task: dict[str, Methods] = {
             "": _get(Route(reading.task, ANY)),
@@ -104,6 +105,19 @@ class Routes:
         self._below_subscription: dict[str, Methods] = {
             "/heartbeat": _post(subscribing.poll, WORKER, "codeq:subscribe"),
         }
+
+    def listed(self) -> Iterator[tuple[str, str, Route | Open]]:
+        """Every method of every path, with `{id}` or `{name}` for what stands in its place."""
+        below = ((_TASK_PREFIX, self._below_task), (_SUBSCRIPTION_PREFIX, self._below_subscription))
+        for path, methods in self._fixed.items():
+            for method, route in methods.items():
+                yield method, path, route
+        for prefix, shapes in below:
+            for rest, methods in shapes.items():
+                for method, route in methods.items():
+                    yield method, f"{prefix}{{id}}{rest}", route
+        for method, parts, handle in self._admin.listed():
+            yield method, ADMIN_PREFIX + "/".join(parts), _admin_route(method, handle, "")
 
     def find(self, method: str, path: str) -> tuple[Route | Open, bytes]:
         """The route of a request and the id of the task (or subscription) in its path.
@@ -138,8 +152,12 @@ class Routes:
         if handle is None:
             allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
             raise MethodNotAllowed(", ".join(sorted(allowed)))
-        has_body = method not in ("GET", "HEAD")
-        return Route(partial(_named, handle, name), PRODUCER, SCOPE_ADMIN, has_body, ADMIN_RATE)
+        return _admin_route(method, handle, name)
+
+
+def _admin_route(method: str, handle: HandleNamed, name: str) -> Route:
+    has_body = method not in ("GET", "HEAD")
+    return Route(partial(_named, handle, name), PRODUCER, SCOPE_ADMIN, has_body, ADMIN_RATE)
 
 
 def _named(handle: HandleNamed, name: str, request: Request, caller: Caller, _task_id: bytes) -> Response | None:

@@ -13,7 +13,9 @@ from appliance.mux.limits import Limits
 from appliance.mux.refusal import RefusedError, malformed, refused
 from appliance.mux.target import check_host, split_target
 
-METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")}
+METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
+}
 NO_BODY: Final = 0
 CHUNKED: Final = -1
 

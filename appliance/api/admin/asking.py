@@ -91,12 +91,13 @@ def cursor_text(cursor: bytes | None) -> str | None:
 
 def command_of(text: str | None) -> str | None:
     """A command that may be named; None for none."""
-    return check_command(text, "command") if text else None
+    return None if text is None else check_command(text, "command")
 
 
 def moment_of(text: str | None, field: str) -> int:
-    """A moment (ms) that may be named; 0 for none."""
-    if not text:
+    """A moment (ms) that may be named; 0 for none. An empty text is none that is named: without its bound a step would
+    change all there is."""
+    if text is None:
         return 0
     moment = parse_time(text)
     if moment is None:

@@ -96,6 +96,33 @@ class OperatorTaskJson(TaskJson, rename="camel", omit_defaults=True, kw_only=Tru
     artifacts: msgspec.Raw | UnsetType = UNSET
 
 
+class RequeuedJson(msgspec.Struct):
+    """Dead letters that one step has requeued; `more` says that another may find some."""
+
+    requeued: int
+    more: bool
+
+
+class PurgedJson(msgspec.Struct):
+    """A dead letter that is forgotten."""
+
+    purged: int
+
+
+class PurgedStepJson(PurgedJson):
+    """Dead letters that one step has purged; `more` says that another may find some."""
+
+    more: bool
+
+
+class CleanedJson(msgspec.Struct):
+    """What a sweep has deleted, and what it was asked for."""
+
+    deleted: int
+    before: str
+    limit: int
+
+
 class LimitsJson(msgspec.Struct, rename="camel"):
     """A tenant's limits; null is none."""
 

@@ -4,7 +4,7 @@ Owns their paths and methods. A path has at most one name in it, always in its s
 tenant. Must not know what a route does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import unquote
 
@@ -53,6 +53,12 @@ class AdminRoutes:
             ("audit",): {"GET": tenants.audit},
             ("node",): {"GET": tenants.node},
         }
+
+    def listed(self) -> Iterator[tuple[str, tuple[str, ...], Handle]]:
+        """Every method of every path, in its parts behind PREFIX, with `{name}` for the name."""
+        for parts, methods in self._table.items():
+            for method, handle in methods.items():
+                yield method, tuple("{name}" if part == NAME else part for part in parts), handle
 
     def find(self, path: str) -> tuple[Methods, str]:
         """The methods of a path that begins with PREFIX, and the name in it; raises `not-found`."""

@@ -77,13 +77,13 @@ class OperatedTasks:
     def requeue_dead(self, request: Request, caller: Caller, _name: str) -> None:
         """`POST /admin/dlq/requeue`: one bounded step."""
         tenant, by, _ = asked(request.query, caller)
-        sink = answering(request, _stepped, "requeued")
+        sink = answering(request, _requeued)
         self._context.ask(request, RequeueDead(tenant, sink, *_step(request), by))
 
     def purge_dead(self, request: Request, caller: Caller, _name: str) -> None:
         """`POST /admin/dlq/purge`: one bounded step."""
         tenant, by, _ = asked(request.query, caller)
-        sink = answering(request, _stepped, "purged")
+        sink = answering(request, _purged_many)
         self._context.ask(request, PurgeDead(tenant, sink, *_step(request), by))
 
 
@@ -96,13 +96,17 @@ def _step(request: Request) -> tuple[str | None, int, int]:
     return command_of(body.command), moment_of(body.before, "before"), step_limit(body.limit)
 
 
-def _stepped(outcome: Stepped, name: str) -> Response:
-    return Response(200, encode({name: outcome.done, "more": outcome.more}))
+def _requeued(outcome: Stepped) -> Response:
+    return Response(200, encode(render.RequeuedJson(outcome.done, outcome.more)))
+
+
+def _purged_many(outcome: Stepped) -> Response:
+    return Response(200, encode(render.PurgedStepJson(outcome.done, outcome.more)))
 
 
 def _purged(outcome: Stepped) -> Response:
-    return Response(200, encode({"purged": outcome.done}))
+    return Response(200, encode(render.PurgedJson(outcome.done)))
 
 
 def _cleaned(outcome: Stepped, before: int, limit: int) -> Response:
-    return Response(200, encode({"deleted": outcome.done, "before": time_text(before), "limit": limit}))
+    return Response(200, encode(render.CleanedJson(outcome.done, time_text(before), limit)))

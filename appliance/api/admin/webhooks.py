@@ -49,6 +49,13 @@ class DeliveriesJson(msgspec.Struct):
     cursor: str | None
 
 
+class RetriedJson(msgspec.Struct):
+    """Deliveries that are sent again; `more` says that another step may find some."""
+
+    retried: int
+    more: bool
+
+
 class Webhooks:
     """The routes below `/admin/webhooks`."""
 
@@ -106,4 +113,4 @@ def _plain(url: str) -> str:
 
 
 def _resent(outcome: Resent) -> Response:
-    return Response(200, encode({"retried": outcome.count, "more": outcome.more}))
+    return Response(200, encode(RetriedJson(outcome.count, outcome.more)))

@@ -124,7 +124,18 @@ def test_a_step_knows_age() -> None:
     assert post(node, "/dlq/requeue", {"before": before}) == {"requeued": 3, "more": False}
 
 
-@pytest.mark.parametrize("body", [{"limit": 0}, {"limit": 10_001}, {"before": "x"}, {"command": "a b"}, {"limit": "1"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"before": ""},
+        {"command": ""},
+        {"limit": 0},
+        {"limit": 10_001},
+        {"before": "x"},
+        {"command": "a b"},
+        {"limit": "1"},
+    ],
+)
 def test_a_senseless_step_is_refused(body: dict[str, object]) -> None:
     for action in ("requeue", "purge"):
         assert refused(Node(), "POST", f"/dlq/{action}", body).code == "validation-error"
