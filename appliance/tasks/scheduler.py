@@ -448,7 +448,7 @@ class Scheduler:
             return False
         operations = inbox.operations
         transitions_max, bytes_max = self.group_limit, self.settings.group_bytes_max
-        quantum, fits = self._share(INBOX_QUANTUM, TURN_SHARE_DIVISOR), True
+        quantum, fits, applied = self._share(INBOX_QUANTUM, TURN_SHARE_DIVISOR), True, False
         while operations and quantum > 0:
             operation, cost, size_bytes = operations[0]
             # An operation goes into a group whole; one that is larger than any group gets one for itself.
@@ -461,12 +461,14 @@ class Scheduler:
             inbox.bytes_count -= size_bytes
             quantum -= cost
             self._apply(now, operation)
-        self._too_large = not fits
-        if fits:
-            # Otherwise the turn stays: the next group begins with the operation that was too large for this one.
+            applied = True
+        self._too_large = not (fits or applied)
+        if not self._too_large:
+            # Otherwise the turn stays: the next group begins with the operation that was too large for this one. A
+            # tenant that got something in must not keep it, or large operations in a row would shut out all others.
             for resume in self.inboxes.done(inbox):
                 resume()
-        return fits
+        return not self._too_large
 
     def _apply(self, now: int, operation: Operation) -> None:
         before = self.overlay.open.transitions

@@ -528,3 +528,14 @@ def test_batches_as_large_as_a_group_leave_room_for_claims_that_wait() -> None:
         desk.scheduler.pump(desk.now)
         desk.land()
     assert heard
+
+
+def test_large_operations_in_a_row_do_not_shut_out_another_tenant() -> None:
+    desk = Desk(TaskSettings(group_bytes_max=10_000))
+    for _ in range(40):
+        desk.offer(create(tenant="noisy", payload=b'"' + b"x" * 9_000 + b'"'))
+    outcomes = desk.offer(create(tenant="quiet"))
+    for _ in range(4):
+        desk.scheduler.pump(desk.now)
+        desk.land()
+    assert outcomes, "three groups were enough for everybody's first"
