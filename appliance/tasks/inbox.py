@@ -13,9 +13,10 @@ from appliance.tasks.model import Operation
 class Inbox:
     """One tenant's undecided operations."""
 
-    __slots__ = ("bytes_count", "held", "operations")
+    __slots__ = ("bytes_count", "held", "operations", "tenant")
 
-    def __init__(self) -> None:
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
         self.operations: deque[tuple[Operation, int, int]] = deque()
         """Each with its cost in transitions and its size in bytes."""
         self.bytes_count = 0
@@ -46,7 +47,7 @@ class Inboxes:
         if inbox is None:
             # An inbox has its turn for as long as it is here, also while its last operation is being decided: the
             # answer to that one may bring the next.
-            inbox = self._inboxes[operation.tenant] = Inbox()
+            inbox = self._inboxes[operation.tenant] = Inbox(operation.tenant)
             self._turns.append(operation.tenant)
         size_bytes = operation.size_bytes
         inbox.operations.append((operation, operation.cost, size_bytes))
@@ -72,10 +73,15 @@ class Inboxes:
         """The inbox whose turn it is, or None where all are empty. Give it back with `done`."""
         return self._inboxes[self._turns[0]] if self._turns else None
 
+    def of(self, tenant: str) -> Inbox | None:
+        """This tenant's inbox, out of turn, or None where it is empty. Give it back with `done`."""
+        return self._inboxes.get(tenant)
+
     def done(self, inbox: Inbox) -> list[Callable[[], None]]:
-        """The turn is over: the next tenant is first. Returns whom to tell that there is room again."""
-        tenant = self._turns.popleft()
+        """This inbox was served: all others come before it again. Returns whom to tell that there is room again."""
+        tenant = inbox.tenant
         assert self._inboxes[tenant] is inbox
+        self._turns.remove(tenant)
         if inbox.operations:
             self._turns.append(tenant)
         else:

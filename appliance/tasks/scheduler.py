@@ -26,7 +26,7 @@ from appliance.errors import INTERNAL, RATE_LIMITED, Problem, unavailable
 from appliance.tasks import operators
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
-from appliance.tasks.inbox import Inboxes
+from appliance.tasks.inbox import Inbox, Inboxes
 from appliance.tasks.lists import Lists
 from appliance.tasks.machine import Tasks, Timings
 from appliance.tasks.model import (
@@ -55,6 +55,7 @@ from appliance.tasks.model import (
 from appliance.tasks.notifier import Notification, Notifier
 from appliance.tasks.queues import Queue
 from appliance.tasks.settings import TaskSettings
+from appliance.tasks.shares import KEPT_DIVISOR, Shares
 from appliance.tasks.table import READY as READY_STATE
 from appliance.tasks.watches import Watch, Watches
 
@@ -169,6 +170,9 @@ class Scheduler:
         self.group_limit = settings.group_transitions_max
         self.accepts_creates = True
         self.courier: Courier | None = None
+        self._shares = Shares()
+        self._quiet: dict[str, None] = {}
+        self._keep_room()
         self._in_flight: set[bytes] = set()
         self._held: set[str] = set()
         self._notifier = Notifier(self._notify, self._subscription, self._depth)
@@ -201,6 +205,8 @@ class Scheduler:
     def offer(self, operation: Operation) -> bool:
         """Ask for an operation; its sink is called once. False: stop reading for this tenant (see `when_room`)."""
         self._wake()
+        if self._shares.uneven and self._shares.is_quiet(operation.tenant):
+            self._quiet[operation.tenant] = None
         return self.inboxes.offer(operation)
 
     def withdraw(self, claim: Claim) -> None:
@@ -403,6 +409,8 @@ class Scheduler:
             busy = self._timers(now)
             busy |= self._one_turn(now, group)
             self._match(now, group)
+        if self._quiet:
+            self._quiet_turns(now, group)
         self._take_steps(now)
         self._announce(now)
         self._unserved = bool(self.tasks.woken) and self._served_in != group.number
@@ -446,9 +454,40 @@ class Scheduler:
         inbox = self.inboxes.turn()
         if inbox is None:
             return False
-        operations = inbox.operations
-        transitions_max, bytes_max = self.group_limit, self.settings.group_bytes_max
-        quantum, fits, applied = self._share(INBOX_QUANTUM, TURN_SHARE_DIVISOR), True, False
+        fits = self._serve_inbox(now, group, inbox, self.group_limit, self.settings.group_bytes_max)
+        # Otherwise the turn stays: the next group begins with the operation that was too large for this one. A tenant
+        # that got something in must not keep it, or large operations in a row would shut out all others.
+        self._too_large = not fits
+        return fits
+
+    def _quiet_turns(self, now: int, group: Group) -> None:
+        """What quiet tenants have asked for goes into the open group, into what is kept for them if it is full.
+
+        Whoever finds no room there has its turn like all others. Nobody else's turn changes: a tenant with large
+        operations still begins the next group.
+        """
+        quiet, self._quiet = self._quiet, {}
+        for tenant in quiet:
+            inbox = self.inboxes.of(tenant)
+            if inbox is None:
+                continue
+            # Others may have gone past the limit, with one operation that is larger.
+            transitions, bytes_count = group.transitions, group.bytes_count
+            transitions_max = max(self.group_limit, transitions + self._kept_transitions)
+            bytes_max = max(self.settings.group_bytes_max, bytes_count + self._kept_bytes)
+            self._serve_inbox(now, group, inbox, transitions_max, bytes_max)
+            self._kept_transitions -= group.transitions - transitions
+            self._kept_bytes -= group.bytes_count - bytes_count
+
+    def _keep_room(self) -> None:
+        self._kept_transitions = self.group_limit // KEPT_DIVISOR
+        self._kept_bytes = self.settings.group_bytes_max // KEPT_DIVISOR
+
+    def _serve_inbox(self, now: int, group: Group, inbox: Inbox, transitions_max: int, bytes_max: int) -> bool:
+        """A quantum of this inbox. False: nothing of it fits this group, and its turn is not over."""
+        operations, bytes_before = inbox.operations, group.bytes_count
+        most = quantum = self._share(INBOX_QUANTUM, TURN_SHARE_DIVISOR)
+        fits, applied = True, False
         while operations and quantum > 0:
             operation, cost, size_bytes = operations[0]
             # An operation goes into a group whole; one that is larger than any group gets one for itself.
@@ -462,13 +501,12 @@ class Scheduler:
             quantum -= cost
             self._apply(now, operation)
             applied = True
-        self._too_large = not (fits or applied)
-        if not self._too_large:
-            # Otherwise the turn stays: the next group begins with the operation that was too large for this one. A
-            # tenant that got something in must not keep it, or large operations in a row would shut out all others.
-            for resume in self.inboxes.done(inbox):
-                resume()
-        return not self._too_large
+        if not fits and not applied:
+            return False
+        self._shares.took(inbox.tenant, most - quantum, group.bytes_count - bytes_before)
+        for resume in self.inboxes.done(inbox):
+            resume()
+        return True
 
     def _apply(self, now: int, operation: Operation) -> None:
         before = self.overlay.open.transitions
@@ -774,6 +812,8 @@ class Scheduler:
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
         group = self.overlay.close()
+        self._shares.closed(now, group.transitions, group.bytes_count)
+        self._keep_room()
         self._sweep_quota = self._share(SWEEP_QUANTUM, SWEEP_SHARE_DIVISOR)
         self._step_quota = self._share(STEP_QUANTUM, TURN_SHARE_DIVISOR)
         self._seam.submit(group.number, group.close())
@@ -796,10 +836,10 @@ class Scheduler:
                 self._touch(rows, [], _nothing)
 
     def _adapt(self, parked_ms: float) -> None:
-        most = self.settings.group_transitions_max
+        most = self._shares.limit(self.settings.group_transitions_max)
         if parked_ms > PARKED_MS_MAX:
             self.group_limit = max(min(GROUP_TRANSITIONS_MIN, most), self.group_limit // 2)
-        elif self.group_limit < most:
+        else:
             self.group_limit = min(most, self.group_limit + self.group_limit // 4 + 1)
 
 

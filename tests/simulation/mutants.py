@@ -351,7 +351,7 @@ def _stream_answers_not_spent() -> list[Any]:
 
 def _two_turns_for_one_inbox() -> list[Any]:
     def offer(self: Inboxes, operation: Any) -> bool:
-        inbox = self._inboxes.setdefault(operation.tenant, Inbox())
+        inbox = self._inboxes.setdefault(operation.tenant, Inbox(operation.tenant))
         if not inbox.operations:
             self._turns.append(operation.tenant)
         inbox.operations.append((operation, operation.cost, operation.size_bytes))
@@ -509,6 +509,19 @@ def _cleanup_takes_every_row_for_stale() -> list[Any]:
     return [patch.object(Tasks, "stands_in_expire", lambda self, key: False)]
 
 
+def _out_of_turn_at_the_cost_of_another() -> list[Any]:
+    real = Inboxes.done
+
+    def done(self: Inboxes, inbox: Inbox) -> Any:
+        first = self._turns[0]
+        resumed = real(self, inbox)
+        if first != inbox.tenant:
+            self._turns.popleft()
+        return resumed
+
+    return [patch.object(Inboxes, "done", done)]
+
+
 MUTANTS: Final = tuple(
     Mutant(make.__name__.strip("_").replace("_", " "), make)
     for make in (
@@ -559,6 +572,7 @@ MUTANTS: Final = tuple(
         _cancelled_owner_not_told,
         _results_not_counted_as_stored,
         _cleanup_takes_every_row_for_stale,
+        _out_of_turn_at_the_cost_of_another,
         _webhook_of_a_dead_letter_forgotten,
         _webhook_written_once_its_task_has_ended,
         _webhook_sent_before_it_is_durable,

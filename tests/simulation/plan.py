@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from appliance.api.streams import producer, readys, worker
-from appliance.tasks import lines, operators, queues, scheduler, watches, window
+from appliance.tasks import lines, operators, queues, scheduler, shares, watches, window
 from appliance.tasks.backoff import POLICIES
 from appliance.tasks.settings import TaskSettings
 
@@ -30,6 +30,7 @@ _MODULES = {
     "queues": queues,
     "readys": readys,
     "scheduler": scheduler,
+    "shares": shares,
     "watches": watches,
     "window": window,
     "worker": worker,
@@ -95,7 +96,7 @@ def draw(seed: int, least: int = OPERATIONS_MIN) -> Plan:
         operations=operations,
         crashes=tuple(sorted(rng.randrange(60, operations - 60) for _ in range(rng.choice((2, 2, 3, 4)) + more))),
         settings=_settings(rng),
-        constants={**_constants(rng), **_stream_constants(streams)},
+        constants={**_constants(rng), **_stream_constants(streams), **_share_constants(Random(f"{seed}/shares"))},
         producers=rng.randint(2, 4),
         workers=rng.choice((1, 2, 3, 5)),
         mischief=rng.randint(1, 3),
@@ -188,6 +189,14 @@ def _stream_constants(rng: Random) -> dict[str, int]:
         "producer.BATCH_ITEMS_MAX": rng.choice((2, 1_000)),
         "worker.BATCH_ITEMS_MAX": rng.choice((2, 1_000)),
         "worker.SINGLES_BYTES_MAX": rng.choice((200, 512 << 10)),
+    }
+
+
+def _share_constants(rng: Random) -> dict[str, int]:
+    return {
+        "shares.PERIOD_MS": rng.choice((1, 50, 1_000)),
+        "shares.QUIET_DIVISOR": rng.choice((1, 2, 8)),
+        "shares.SMALL_TRANSITIONS": rng.choice((2, 4, 200)),
     }
 
 

@@ -11,6 +11,7 @@ from appliance.tasks import scheduler as module
 from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask
 from appliance.tasks.scheduler import NEVER
 from appliance.tasks.settings import TaskSettings
+from appliance.tasks.shares import KEPT_DIVISOR, PERIOD_MS, SMALL_TRANSITIONS
 from appliance.tasks.watches import Watch
 from tests.tasks.desk import (
     TENANT,
@@ -539,3 +540,85 @@ def test_large_operations_in_a_row_do_not_shut_out_another_tenant() -> None:
         desk.scheduler.pump(desk.now)
         desk.land()
     assert outcomes, "three groups were enough for everybody's first"
+
+
+def _uneven(settings: TaskSettings) -> Desk:
+    """A desk on which one tenant has filled groups for a period, and another has used little."""
+    desk = Desk(settings)
+    for at_ms in (0, PERIOD_MS):
+        desk.now += at_ms
+        for _ in range(settings.group_transitions_max):
+            desk.offer(create(tenant="noisy"))
+        desk.offer(create(tenant="quiet"))
+        desk.settle()
+    return desk
+
+
+def test_beside_a_quiet_tenant_a_noisy_one_gets_small_groups() -> None:
+    desk = _uneven(TaskSettings())
+    assert desk.scheduler.group_limit == SMALL_TRANSITIONS
+    for _ in range(3_000):
+        desk.offer(create(tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    assert desk.scheduler.overlay.oldest_transitions == SMALL_TRANSITIONS
+
+
+def test_a_tenant_alone_gets_whole_groups_again() -> None:
+    desk = _uneven(TaskSettings())
+    for _ in range(3):
+        for _ in range(1_000):
+            desk.offer(create(tenant="noisy"))
+        desk.pass_ms(PERIOD_MS)
+    assert desk.scheduler.group_limit == desk.settings.group_transitions_max
+
+
+def test_what_a_quiet_tenant_asks_for_goes_into_the_open_group_though_it_is_full() -> None:
+    desk = _uneven(TaskSettings())
+    for _ in range(1_000):
+        desk.offer(create(tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    desk.scheduler.pump(desk.now)
+    heard = desk.offer(create(tenant="quiet"))
+    desk.scheduler.pump(desk.now)
+    desk.land()
+    assert heard == [], "the group under way was closed before"
+    desk.land()
+    assert len(heard) == 1
+
+
+def test_a_quiet_tenant_finds_room_beside_one_operation_larger_than_a_group() -> None:
+    desk = _uneven(TaskSettings())
+    for _ in range(3):
+        desk.offer(create_batch(size=1_000, tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    desk.scheduler.pump(desk.now)
+    heard = desk.offer(create(tenant="quiet"))
+    desk.scheduler.pump(desk.now)
+    desk.land()
+    desk.land()
+    assert len(heard) == 1
+
+
+def test_quiet_tenants_fill_no_more_than_what_is_kept_for_them() -> None:
+    desk = _uneven(TaskSettings())
+    for _ in range(1_000):
+        desk.offer(create(tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    for number in range(1_000):
+        desk.offer(create(tenant=f"quiet{number % 50}"))
+    desk.scheduler.pump(desk.now)
+    kept = SMALL_TRANSITIONS // KEPT_DIVISOR
+    assert desk.scheduler.overlay.open.transitions == SMALL_TRANSITIONS + kept
+    desk.settle()
+    assert len(desk.scheduler.inboxes) == 0
+
+
+def test_a_large_operation_has_its_turn_though_quiet_tenants_never_pause() -> None:
+    desk = _uneven(TaskSettings())
+    heard = desk.offer(create_batch(size=SMALL_TRANSITIONS + 1, tenant="noisy"))
+    for _ in range(4):
+        for number in range(10):
+            desk.offer(create(tenant=f"quiet{number}"))
+        desk.scheduler.pump(desk.now)
+        desk.land()
+    assert heard, "it began the second group at the latest"
