@@ -12,6 +12,8 @@ from appliance.api.admin.routes import PREFIX as ADMIN_PREFIX
 from appliance.api.admin.routes import AdminRoutes
 from appliance.api.admin.routes import Handle as HandleNamed
 from appliance.api.claim import Claiming
+from appliance.api.console.serving import PATH as CONSOLE_PATH
+from appliance.api.console.serving import console_files
 from appliance.api.create import Creating
 from appliance.api.owner import Owning
 from appliance.api.parse import NO_TASK
@@ -93,6 +95,7 @@ class Routes:
             "/healthz": _get(Open(probes.alive)),
             "/readyz": _get(Open(probes.ready)),
             "/openapi.json": _get(Open(probes.description)),
+            **{path: _get(Open(handle)) for path, handle in console_files().items()},
         }
         self._below_task: dict[str, Methods] = {
             "": _get(Route(reading.task, ANY)),
@@ -107,9 +110,12 @@ class Routes:
         }
 
     def listed(self) -> Iterator[tuple[str, str, Route | Open]]:
-        """Every method of every path, with `{id}` or `{name}` for what stands in its place."""
+        """Every method of every path, with `{id}` or `{name}` for what stands in its place. Not the console: its files
+        are for browsers, and no program calls them."""
         below = ((_TASK_PREFIX, self._below_task), (_SUBSCRIPTION_PREFIX, self._below_subscription))
         for path, methods in self._fixed.items():
+            if path.startswith(CONSOLE_PATH):
+                continue
             for method, route in methods.items():
                 yield method, path, route
         for prefix, shapes in below:

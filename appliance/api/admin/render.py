@@ -50,7 +50,8 @@ class SettingsJson(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class QueueJson(msgspec.Struct, rename="camel"):
-    """A queue. `oldest_ready_age_seconds` is null where finding out would have cost too much."""
+    """A queue. `oldest_ready_age_seconds` is null where finding out would have cost too much. `created` and `swept`
+    only grow: what was ever created is what is there, by status, and what was swept or purged."""
 
     command: str
     tenant_id: str
@@ -61,6 +62,8 @@ class QueueJson(msgspec.Struct, rename="camel"):
     oldest_ready_age_seconds: float | None
     completed: int
     failed: int
+    created: int
+    swept: int
     paused: PausedJson
     settings: SettingsJson
 
@@ -177,6 +180,8 @@ def queue_json(queue: Queue, age_ms: int | None) -> QueueJson:
         None if age_ms is None else age_ms / 1000,
         counts[table.COMPLETED],
         counts[table.FAILED],
+        queue.created,
+        queue.swept,
         PausedJson(
             control.dispatch_paused,
             control.intake_paused,

@@ -27,6 +27,8 @@ def test_a_queue_shows_its_depths_its_pauses_and_its_settings() -> None:
         "oldestReadyAgeSeconds": 2.5,
         "completed": 1,
         "failed": 0,
+        "created": 4,
+        "swept": 0,
         "paused": {"dispatch": False, "intake": False, "dispatchUntil": None, "intakeUntil": None},
         "settings": {},
     }
