@@ -13,7 +13,7 @@ from typing import Any, Final
 from tests.campaigns.history import UNKNOWN, Action, Create, History
 
 COMMANDS: Final = ("mail", "image", "report")
-PAUSE_SECONDS: Final = 0.012
+PAUSE_SECONDS: Final = 0.02
 """Between two requests of a client, at most: the campaign is about moments, not about throughput."""
 KNOWN_IDS_MAX: Final = 2_000
 MANY_ATTEMPTS: Final = 10

@@ -36,7 +36,7 @@ OPTIONS: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries",
 
 ROUNDS_MAX: Final = 60
 """Of one stream, before it ends for a reason of its own."""
-PAUSE_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.05
 RESET_CHANCE: Final = 0.25
 """Of streams that end by themselves; the others end with END_STREAM and must be told everything they are owed."""
 END_SECONDS: Final = 20.0

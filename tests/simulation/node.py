@@ -100,6 +100,18 @@ class Node:
         """The node's clock (ms)."""
         return self.clock.read(self.world.wall_ms(), self._monotonic_ms())
 
+    @property
+    def quiet(self) -> bool:
+        """Whether everything that was asked for has been decided and is durable, and nothing is about to happen."""
+        scheduler = self.scheduler
+        return not (
+            self._flights
+            or self._held
+            or self._pump_due
+            or scheduler.inboxes.tenants_waiting
+            or scheduler.overlay.open.transitions
+        )
+
     def pause(self, ms: int) -> None:
         """The process does not run for so long."""
         self._paused_until_ms = self.healthy_ms = self.world.now + ms

@@ -280,6 +280,13 @@ class Pipe:
         kept = getattr(self._session, "_readys", None)
         return [] if kept is None else [(kind.commands, kind.waiting) for kind in kept._kinds.values()]
 
+    def unasked(self) -> list[Any]:
+        """Kinds of Readys that wait while no claim of theirs can be answered, though the peer could be sent more."""
+        kept = getattr(self._session, "_readys", None)
+        if kept is None or self.full:
+            return []
+        return [kind for kind in kept._kinds.values() if kind.waiting and not (kind.claim and kind.claim.answers)]
+
     # From the peer.
 
     def push(self, event: bytes, owed: Callable[[], None]) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.simulation.streams import Stream
 
 LOG_TAIL = 80
+OVERLOAD_MS = 2_500
 
 
 class Watcher:
@@ -261,6 +262,13 @@ class World:
         call.answered, call.answered_ms = self.step, self.now
         for watcher in self.watchers:
             watcher.answered(call)
+
+    def overloaded(self) -> bool:
+        """Whether clients ask for more than the node can do: what nobody waits for on purpose is not decided either."""
+        late_ms = self.now - OVERLOAD_MS
+        return any(
+            call.sent_ms < late_ms for call in self.history.open.values() if not isinstance(call.operation, Claim)
+        )
 
     def unanswered(self) -> list[Call]:
         """Calls that must still be answered: all but claims whose caller has left."""

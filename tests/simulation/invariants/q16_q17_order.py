@@ -44,21 +44,21 @@ class Order(Watcher):
                 self._none_ready(call, queue)
 
     def ticked(self, node: Node) -> None:
-        """No stream stands in line for long beside a ready task."""
+        """No stream stands in line for long beside a ready task, and none at all where the node has nothing to do."""
         world = self._world
-        if node.scheduler.inboxes.tenants_waiting:
+        if world.overloaded():
             self._busy_ms = world.now  # a claim may not even stand in line yet
         for stream in world.streams:
             if not stream.live or stream.incarnation != node.incarnation or stream.claim.answers < 1:
                 continue
             since_ms = max(node.healthy_ms, stream.sent_ms, self._busy_ms)
-            if world.now - since_ms < WAKE_LATE_MS:
+            if world.now - since_ms < WAKE_LATE_MS and not node.quiet:
                 continue
             for queue in world.ledger.queues_of(stream.claim.tenant, stream.claim.commands):
                 if world.now - world.ledger.free_since(queue)[1] < WAKE_LATE_MS:
                     continue
                 for key in self._ready_keys(queue):
-                    if world.now - world.ledger.ready[key][1] > WAKE_LATE_MS:
+                    if world.now - world.ledger.ready[key][1] > WAKE_LATE_MS or node.quiet:
                         raise Violation("Q17", f"a stream was not woken for {key[-16:].hex()}")
 
     def _is_free(self, call: Call, queue: bytes) -> bool:

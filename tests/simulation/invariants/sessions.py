@@ -1,11 +1,12 @@
-"""Streams in the long run: none outlives its token or its age, and no Ready waits for long beside a ready task.
+"""Streams in the long run: none outlives its token or its age, and each Ready that waits stands in a claim.
+
+That claims are woken is Q17.
 
 What each event, answer and end must be is looked at when it happens, in `contract`.
 """
 
-from bisect import bisect_left
+from typing import Any
 
-from appliance.engine.tables import READY, prefix_end
 from tests.simulation.invariants.q16_q17_order import WAKE_LATE_MS
 from tests.simulation.node import Node
 from tests.simulation.sessions import Pipe
@@ -21,12 +22,12 @@ class Sessions(Watcher):
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._waiting_since: dict[Pipe, int] = {}
+        self._unasked_since: dict[tuple[Pipe, Any], int] = {}
 
     def ticked(self, node: Node) -> None:
         world = self._world
         world.pipes = [pipe for pipe in world.pipes if not pipe.over and pipe.node is node]
-        self._waiting_since = {pipe: since for pipe, since in self._waiting_since.items() if not pipe.over}
+        self._unasked_since = {place: since for place, since in self._unasked_since.items() if not place[0].over}
         for pipe in world.pipes:
             if not pipe.closed:
                 self._ends(pipe)
@@ -53,20 +54,11 @@ class Sessions(Watcher):
         waiting = pipe.waiting()
         if sum(count for _, count in waiting) != contract.readys.total():
             raise Violation("sessions", f"{contract.name} has lost count of its readys: {waiting}")
-        rests = pipe.full or not pipe.reads or node.scheduler.inboxes.tenants_waiting > 0
-        since_ms = world.now if rests else self._waiting_since.setdefault(pipe, world.now)
-        if rests:
-            self._waiting_since.pop(pipe, None)
-        if world.now - max(since_ms, node.healthy_ms, contract.readys_ms) < WAKE_LATE_MS:
-            return
-        for commands, count in waiting:
-            for queue in world.ledger.queues_of(contract.tenant, commands) if count else ():
-                self._none_ready(contract.name, queue)
-
-    def _none_ready(self, name: str, queue: bytes) -> None:
-        if self._world.now - self._world.ledger.free_since(queue)[1] < WAKE_LATE_MS:
-            return
-        keys = self._world.store.keys[READY]
-        for key in keys[bisect_left(keys, queue) : bisect_left(keys, prefix_end(queue))]:
-            if self._world.now - self._world.ledger.ready[key][1] > WAKE_LATE_MS:
-                raise Violation("sessions", f"{name} waits beside {key[-16:].hex()}, which is ready")
+        unasked = {(pipe, kind) for kind in pipe.unasked()}
+        self._unasked_since = {
+            place: since for place, since in self._unasked_since.items() if place[0] is not pipe or place in unasked
+        }
+        for place in unasked:
+            since_ms = max(self._unasked_since.setdefault(place, world.now), node.healthy_ms, contract.readys_ms)
+            if world.now - since_ms > WAKE_LATE_MS and not world.overloaded():
+                raise Violation("sessions", f"{contract.name} has readys that stand in no claim")
