@@ -50,7 +50,7 @@ from appliance.service.activation import ActivationError, Passed
 from appliance.service.beat import Beat
 from appliance.service.manager import Manager
 from appliance.tasks import table
-from appliance.tasks.machine import Timings
+from appliance.tasks.moves import Timings
 from appliance.tasks.settings import TaskSettings
 from appliance.version import package_version
 from appliance.webhooks.secrets import BadSecretError

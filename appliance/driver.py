@@ -22,7 +22,7 @@ from appliance.engine.toucher import Toucher
 from appliance.errors import unavailable
 from appliance.service.watchdog import Pulse
 from appliance.tasks.clock import Clock
-from appliance.tasks.machine import Timings
+from appliance.tasks.moves import Timings
 from appliance.tasks.scheduler import NEVER, Scheduler
 from appliance.tasks.settings import TaskSettings
 

@@ -12,7 +12,7 @@ import msgspec
 from appliance.engine.rows import AuditEntry, DamagedRow, QueueControl, decode_audit_entry, encode_row
 from appliance.engine.tables import AUDIT, DEAD, EXPIRE, ID_BYTES, audit_key, dead_key, prefix_end
 from appliance.errors import NOT_FOUND, Problem
-from appliance.tasks import table
+from appliance.tasks import interventions, table, timers
 from appliance.tasks.ids import id_text
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import (
@@ -50,7 +50,7 @@ SELF: Final = "codeq"
 
 def cancel(tasks: Tasks, now: int, action: Cancel) -> Task | Problem:
     """End a task that has not ended."""
-    outcome = tasks.cancel(now, action)
+    outcome = interventions.cancel(tasks, now, action)
     if isinstance(outcome, Task):
         note(tasks, now, action.tenant, AuditEntry(now, action.by, "task.cancel", id_text(action.id), action.reason))
     return outcome
@@ -58,7 +58,7 @@ def cancel(tasks: Tasks, now: int, action: Cancel) -> Task | Problem:
 
 def requeue(tasks: Tasks, now: int, action: Requeue) -> Task | Problem:
     """Give one dead letter another life."""
-    outcome = tasks.requeue(now, action)
+    outcome = interventions.requeue(tasks, now, action)
     if isinstance(outcome, Task):
         note(tasks, now, action.tenant, AuditEntry(now, action.by, "task.requeue", id_text(action.id)))
     return outcome
@@ -66,7 +66,7 @@ def requeue(tasks: Tasks, now: int, action: Requeue) -> Task | Problem:
 
 def purge(tasks: Tasks, now: int, action: Purge) -> Stepped | Problem:
     """Forget one dead letter."""
-    outcome = tasks.purge(now, action)
+    outcome = interventions.purge(tasks, now, action)
     if isinstance(outcome, Stepped):
         note(tasks, now, action.tenant, AuditEntry(now, action.by, "task.purge", id_text(action.id)))
     return outcome
@@ -176,16 +176,16 @@ def _keys(tasks: Tasks, table_number: int, low: bytes, end: bytes, limit: int) -
 
 
 def _requeue_key(tasks: Tasks, now: int, key: bytes) -> None:
-    tasks.requeue_dead(now, key[-ID_BYTES:])
+    interventions.requeue_dead(tasks, now, key[-ID_BYTES:])
 
 
 def _purge_key(tasks: Tasks, now: int, key: bytes) -> None:
-    tasks.purge_dead(now, key[-ID_BYTES:])
+    interventions.purge_dead(tasks, now, key[-ID_BYTES:])
 
 
 def _sweep_key(tasks: Tasks, now: int, key: bytes) -> None:
-    tasks.sweep(now, key)
-    if tasks.overlay.get(EXPIRE, key) is not None and not tasks.stands_in_expire(key):
+    timers.sweep(tasks, now, key)
+    if tasks.overlay.get(EXPIRE, key) is not None and not interventions.stands_in_expire(tasks, key):
         tasks.overlay.open.delete(EXPIRE, key)
         tasks.overlay.open.transitions += 1
 

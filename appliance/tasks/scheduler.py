@@ -15,6 +15,7 @@ for the newest group with writes, since the decision may have read any of them.
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -23,12 +24,12 @@ from appliance.engine.overlay import Overlay, Reader
 from appliance.engine.rows import DamagedRow, Letter, Subscription, decode_body, decode_letter, decode_state
 from appliance.engine.tables import BODY, DUE, LEASE, LETTER, POST, QUEUE_BYTES, READY, STATE, prefix_end
 from appliance.errors import INTERNAL, RATE_LIMITED, Problem, unavailable
-from appliance.tasks import operators
+from appliance.tasks import operators, timers
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
 from appliance.tasks.inbox import Inbox, Inboxes
 from appliance.tasks.lists import Lists
-from appliance.tasks.machine import Tasks, Timings
+from appliance.tasks.machine import Tasks
 from appliance.tasks.model import (
     FOREVER_MS,
     Abandon,
@@ -52,6 +53,7 @@ from appliance.tasks.model import (
     Subscribe,
     Task,
 )
+from appliance.tasks.moves import Timings
 from appliance.tasks.notifier import Notification, Notifier
 from appliance.tasks.queues import Queue
 from appliance.tasks.settings import TaskSettings
@@ -425,9 +427,9 @@ class Scheduler:
         tasks = self.tasks
         quantum = self._share(TIMER_QUANTUM, TURN_SHARE_DIVISOR)
         ended = self._take(tasks.leases, now, quantum)
-        self._each(tasks.lease_ended, now, ended)
+        self._each(partial(timers.lease_ended, tasks), now, ended)
         due = self._take(tasks.delays, now, quantum)
-        self._each(tasks.became_due, now, due)
+        self._each(partial(timers.became_due, tasks), now, due)
         lapsed = self._take(tasks.outbox.lapsed, now, quantum)
         self._each(tasks.outbox.forget, now, lapsed)
         resumed = operators.end_pauses(tasks, now)
@@ -767,7 +769,7 @@ class Scheduler:
             self._sweep_ready = keys
         keys, self._sweep_ready = self._sweep_ready, []
         before = self.overlay.open.transitions
-        self._each(self.tasks.sweep, now, keys)
+        self._each(partial(timers.sweep, self.tasks), now, keys)
         # Keys that meant nothing any more are not counted: on a node that writes nothing else they would use up the
         # quota of a group that never ends.
         self._sweep_quota -= self.overlay.open.transitions - before
@@ -797,7 +799,7 @@ class Scheduler:
             # What lies behind it cannot be reached; it ends later than it should.
             self._on_error(damage)
             rows = []
-        self._each(lambda at, key: self.tasks.shorten(at, table_number, key), now, [key for key, _ in rows])
+        self._each(lambda at, key: timers.shorten(self.tasks, at, table_number, key), now, [key for key, _ in rows])
         if len(rows) < REBASE_ROWS:
             self._rebase.pop()
         else:

@@ -3,12 +3,10 @@
 A state is never changed in place: rows in open groups, answers under way and the cache share them.
 """
 
-from collections.abc import Callable
-
 import msgspec
 
-from appliance.engine.rows import CLAIMED, COMPLETED, FAILED, PENDING, State
-from appliance.tasks.model import Claim, Finish, OwnerAction
+from appliance.engine.rows import CLAIMED, PENDING, State
+from appliance.tasks.model import Claim
 from appliance.tasks.table import Edge
 
 replaced = msgspec.structs.replace
@@ -116,26 +114,4 @@ def requeued(old: State, now: int) -> State:
         lease_number=old.lease_number,
         hooked=old.hooked,
         payload_bytes=old.payload_bytes,
-    )
-
-
-def holds(state: State, action: OwnerAction, now: int) -> bool:
-    """Whether the task is leased to the caller of this action, by the lease that it means where it names one."""
-    return (
-        state.status == CLAIMED
-        and state.lease_until > now
-        and state.subject == action.subject
-        and (action.worker == state.worker or not action.worker or not state.worker)
-        and (action.lease is None or action.lease == state.lease_number)
-    )
-
-
-def repeats(state: State, action: Finish, same_json: Callable[[bytes, bytes], bool]) -> bool:
-    """Whether this is the recorded result again; of a certain delivery only where the caller names it."""
-    return (
-        (action.lease is None or action.lease == state.lease_number)
-        and state.status == (COMPLETED if action.completed else FAILED)
-        and state.error == action.error
-        and same_json(state.result, action.result)
-        and same_json(state.artifacts, action.artifacts)
     )

@@ -15,7 +15,7 @@ from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay
 from appliance.engine.rows import seal
 from appliance.engine.tables import BODY, IDEM, LEASE, STATE, time_key
-from appliance.tasks import machine, operators, queues, scheduler, table
+from appliance.tasks import interventions, judgement, machine, operators, queues, scheduler, table, timers
 from appliance.tasks.clock import Clock
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import Ids
@@ -73,26 +73,26 @@ def _reads_do_not_wait() -> list[Any]:
 
 
 def _sweep_of_a_live_task() -> list[Any]:
-    def sweep(self: Tasks, now: int, key: bytes) -> None:
+    def sweep(tasks: Tasks, now: int, key: bytes) -> None:
         task_id = key[12:]
-        state = self._state(task_id)
+        state = tasks.state_of(task_id)
         if state is None:
             return
-        group = self.overlay.open
+        group = tasks.overlay.open
         group.delete(BODY, task_id)
         group.delete(STATE, task_id)
         if time_key(state.queue, state.expires, task_id) == key:
-            queue = self.registry.by_prefix[state.queue]
+            queue = tasks.registry.by_prefix[state.queue]
             queue.swept += 1
-            edge = table.TABLE[machine._STATE_OF[state.status], table.SWEEP, table.PLAIN]
-            self._move(edge, queue, task_id, state.priority, state.expires, 0, None)
-        self._hot.drop(task_id)
+            edge = table.TABLE[judgement.STATE_OF[state.status], table.SWEEP, table.PLAIN]
+            tasks.move(edge, queue, task_id, state.priority, state.expires, 0, None)
+        tasks.hot.drop(task_id)
 
-    return [patch.object(Tasks, "sweep", sweep)]
+    return [patch.object(timers, "sweep", sweep)]
 
 
 def _retention_forgotten() -> list[Any]:
-    return [patch.object(Tasks, "sweep", lambda self, now, key: None)]
+    return [patch.object(timers, "sweep", lambda tasks, now, key: None)]
 
 
 def _deletes_after_puts() -> list[Any]:
@@ -169,23 +169,23 @@ def _horizon_lost_by_a_refill() -> list[Any]:
 
 
 def _fencing_ignored() -> list[Any]:
-    real = Tasks._guard
+    real = judgement.guard
 
-    def guard(self: Tasks, *arguments: Any) -> str:
-        found = real(self, *arguments)
+    def guard(*arguments: Any) -> str:
+        found = real(*arguments)
         return table.PLAIN if found == table.STALE else found
 
-    return [patch.object(Tasks, "_guard", guard)]
+    return [patch.object(machine, "guard", guard)]
 
 
 def _owner_not_checked() -> list[Any]:
-    real = Tasks._guard
+    real = judgement.guard
 
-    def guard(self: Tasks, state: Any, *arguments: Any) -> str:
-        found = real(self, state, *arguments)
+    def guard(state: Any, *arguments: Any) -> str:
+        found = real(state, *arguments)
         return table.PLAIN if found == table.STRANGER and state.status == rows.CLAIMED else found
 
-    return [patch.object(Tasks, "_guard", guard)]
+    return [patch.object(machine, "guard", guard)]
 
 
 def _attempt_not_given_back() -> list[Any]:
@@ -231,16 +231,16 @@ def _due_too_early() -> list[Any]:
 
 
 def _ended_lease_not_noticed() -> list[Any]:
-    return [patch.object(Tasks, "lease_ended", lambda self, now, key: None)]
+    return [patch.object(timers, "lease_ended", lambda tasks, now, key: None)]
 
 
 def _lease_ends_early() -> list[Any]:
-    def overdue(self: Tasks, now: int, key: bytes) -> None:
-        state = self._state(key[12:])
+    def overdue(tasks: Tasks, now: int, key: bytes) -> None:
+        state = tasks.state_of(key[12:])
         if state is not None and state.status == rows.CLAIMED:
-            self._expire(now, key[12:], state)
+            tasks.expire(now, key[12:], state)
 
-    return [patch.object(Tasks, "lease_ended", overdue)]
+    return [patch.object(timers, "lease_ended", overdue)]
 
 
 def _first_queue_instead_of_the_best() -> list[Any]:
@@ -255,19 +255,19 @@ def _priority_upside_down() -> list[Any]:
 
 
 def _id_of_another_tenant_accepted() -> list[Any]:
-    return [patch.object(Tasks, "_own_state", lambda self, tenant, task_id: self._state(task_id))]
+    return [patch.object(Tasks, "own_state", lambda self, tenant, task_id: self.state_of(task_id))]
 
 
 def _wake_up_lost() -> list[Any]:
-    real = Tasks.became_due
+    real = timers.became_due
 
-    def became_due(self: Tasks, now: int, key: bytes) -> None:
-        woken = dict(self.woken)
-        real(self, now, key)
-        self.woken.clear()
-        self.woken.update(woken)
+    def became_due(tasks: Tasks, now: int, key: bytes) -> None:
+        woken = dict(tasks.woken)
+        real(tasks, now, key)
+        tasks.woken.clear()
+        tasks.woken.update(woken)
 
-    return [patch.object(Tasks, "became_due", became_due)]
+    return [patch.object(timers, "became_due", became_due)]
 
 
 def _ids_start_anew() -> list[Any]:
@@ -295,7 +295,7 @@ def _other_result_accepted() -> list[Any]:
     def repeats(state: Any, action: Any, same_json: Any) -> bool:
         return bool(state.status == (rows.COMPLETED if action.completed else rows.FAILED))
 
-    return [patch.object(machine, "repeats", repeats)]
+    return [patch.object(judgement, "repeats", repeats)]
 
 
 def _deliveries_not_bounded() -> list[Any]:
@@ -316,7 +316,7 @@ def _batch_in_two_commits() -> list[Any]:
 
 def _undurable_reads() -> list[Any]:
     def read_task(self: Scheduler, tenant_name: str, task_id: bytes) -> Any:
-        state = self.tasks._own_state(tenant_name, task_id)
+        state = self.tasks.own_state(tenant_name, task_id)
         return self.tasks.task(task_id) if state is not None else None
 
     return [patch.object(Scheduler, "read_task", read_task)]
@@ -492,13 +492,13 @@ def _audit_without_bound() -> list[Any]:
 
 
 def _cancelled_owner_not_told() -> list[Any]:
-    real = Tasks._guard
+    real = judgement.guard
 
-    def guard(self: Tasks, *arguments: Any) -> str:
-        found = real(self, *arguments)
+    def guard(*arguments: Any) -> str:
+        found = real(*arguments)
         return table.LAST_OWNER if found == table.WITHDRAWN else found
 
-    return [patch.object(Tasks, "_guard", guard)]
+    return [patch.object(machine, "guard", guard)]
 
 
 def _results_not_counted_as_stored() -> list[Any]:
@@ -506,7 +506,7 @@ def _results_not_counted_as_stored() -> list[Any]:
 
 
 def _cleanup_takes_every_row_for_stale() -> list[Any]:
-    return [patch.object(Tasks, "stands_in_expire", lambda self, key: False)]
+    return [patch.object(interventions, "stands_in_expire", lambda tasks, key: False)]
 
 
 def _out_of_turn_at_the_cost_of_another() -> list[Any]:

@@ -15,8 +15,8 @@ from appliance.engine.group import TableWrites
 from appliance.engine.rows import Letter, decode_mark
 from appliance.engine.tables import META
 from appliance.errors import Problem
-from appliance.tasks.machine import MARK_KEY
 from appliance.tasks.model import Claim, Claimed, Due, Operation
+from appliance.tasks.moves import MARK_KEY
 from appliance.tasks.table import EDGES
 from tests.simulation.history import FAIL, OPEN, UNKNOWN, Call, History, class_of
 from tests.simulation.ledger import Change, Ledger

@@ -1,8 +1,9 @@
-"""How one state follows from another."""
+"""How one state follows from another, and when an end repeats one."""
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, State
 from appliance.tasks import table
-from appliance.tasks.states import claimed, ended, repeats, requeued, returned
+from appliance.tasks.judgement import repeats
+from appliance.tasks.states import claimed, ended, requeued, returned
 from appliance.tasks.table import TABLE
 from tests.simulation.node import same_json
 from tests.tasks.desk import Desk, claim, finish

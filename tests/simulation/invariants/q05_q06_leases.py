@@ -1,8 +1,8 @@
 """Q5: at most one live lease, and nothing of an older one is accepted. Q6: a new lease only after the old one ended."""
 
 from appliance.engine.rows import CLAIMED, DLQ, PENDING, State
-from appliance.tasks.machine import LEASE_EXPIRED
 from appliance.tasks.model import Cancel, Claimed, OwnerAction
+from appliance.tasks.moves import LEASE_EXPIRED
 from tests.simulation.history import OK, Call
 from tests.simulation.ledger import Change
 from tests.simulation.violation import Violation

@@ -6,7 +6,7 @@ restart with a clock that went back, no lease lies further ahead than its own le
 
 from appliance.engine.rows import CLAIMED, PENDING
 from appliance.engine.tables import DUE, time_key
-from appliance.tasks.machine import LEASE_EXPIRED
+from appliance.tasks.moves import LEASE_EXPIRED
 from tests.simulation.ledger import Change
 from tests.simulation.node import Node
 from tests.simulation.plan import STALL_MS_MAX

@@ -1,0 +1,76 @@
+"""What time does to tasks: leases that end, delays that end, retention that ends, clocks that went back.
+
+Each function is one decision about one key of an index, into the open group. A key may be out of date by then: the
+state row says so, and nothing happens. Sans-IO. Must not know when it is called: the scheduler takes what is due.
+"""
+
+from appliance.engine.rows import CLAIMED, COMPLETED, PENDING
+from appliance.engine.tables import DUE, LEASE, POST, time_key
+from appliance.tasks import table
+from appliance.tasks.judgement import STATE_OF
+from appliance.tasks.moves import Moves
+from appliance.tasks.states import replaced
+from appliance.tasks.table import TABLE
+
+
+def lease_ended(tasks: Moves, now: int, key: bytes) -> None:
+    """A key of `lease` is due: the task is delayed by the backoff, or becomes a dead letter."""
+    task_id = key[12:]
+    state = tasks.state_of(task_id)
+    if state is None or state.status != CLAIMED or time_key(state.queue, state.lease_until, task_id) != key:
+        return  # finished or extended meanwhile
+    tasks.expire(now, task_id, state)
+
+
+def became_due(tasks: Moves, now: int, key: bytes) -> None:
+    """A key of `due` is due: the task becomes claimable and keeps its place."""
+    task_id = key[12:]
+    state = tasks.state_of(task_id)
+    if (
+        state is None
+        or state.status != PENDING
+        or time_key(state.queue, state.run_at, task_id) != key
+        or tasks.overlay.get(DUE, key) is None
+    ):
+        return
+    edge = TABLE[table.DELAYED, table.DUE, table.PLAIN]
+    tasks.move(edge, tasks.registry.by_prefix[state.queue], task_id, state.priority, state.run_at, 0, None)
+
+
+def sweep(tasks: Moves, now: int, key: bytes) -> None:
+    """A key of `expire` is due: the task and its idempotency key are forgotten."""
+    task_id = key[12:]
+    state = tasks.state_of(task_id)
+    if state is None or state.status < COMPLETED or state.expires > now:
+        return
+    if time_key(state.queue, state.expires, task_id) != key:
+        return
+    tasks.forget(TABLE[STATE_OF[state.status], table.SWEEP, table.PLAIN], task_id, state)
+
+
+def shorten(tasks: Moves, now: int, table_number: int, key: bytes) -> None:
+    """After a clock that went back: a lease or a retry delay ends no later than its own length from now."""
+    if table_number == POST:
+        tasks.outbox.shorten(now, key)
+        return
+    task_id = key[12:]
+    state = tasks.state_of(task_id)
+    if state is None:
+        return
+    if table_number == LEASE and state.status == CLAIMED and state.lease_until > now + state.lease_ms:
+        edge = TABLE[table.CLAIMED, table.REBASE, table.PLAIN]
+        left, entered = state.lease_until, now + state.lease_ms
+        new = replaced(state, updated=now, lease_until=entered)
+    elif (
+        table_number == DUE
+        and state.lease_number  # only delays that the system chose: a client's own runAt is a date and stays
+        and state.run_at > now + tasks.registry.by_prefix[state.queue].settings.backoff_cap_ms
+        and tasks.position(task_id, state) == table.DELAYED
+    ):
+        edge = TABLE[table.DELAYED, table.REBASE, table.PLAIN]
+        left, entered = state.run_at, now + tasks.registry.by_prefix[state.queue].settings.backoff_cap_ms
+        new = replaced(state, updated=now, run_at=entered)
+    else:
+        return
+    tasks.hot.update(task_id, new)
+    tasks.move(edge, tasks.registry.by_prefix[state.queue], task_id, state.priority, left, entered, new)
