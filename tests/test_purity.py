@@ -24,6 +24,8 @@ SANS_IO = (
     "mux/http1_response.py",
     "mux/grpc_framing.py",
     "mux/h2_abuse.py",
+    "mux/h2_call.py",
+    "mux/h2_calls.py",
     "mux/h2_codec.py",
     "mux/h2_send.py",
     "mux/h2_uploads.py",

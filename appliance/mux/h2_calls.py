@@ -1,22 +1,23 @@
 """The gRPC calls of one HTTP/2 connection: from DATA to whole messages, and back.
 
-Owns each call's framing, its receive window, what it wants to send and how it ends. Their plain DATA frames come
-straight from the frame walker, so a message costs no event, no future and no second window account; headers, ends and
-resets stay with the codec. Sans-IO.
+Owns the receive window of each call, the messages that come in, and what becomes of all of them together; what leaves
+is framed in `h2_call`. Their plain DATA frames come straight from the frame walker, so a message costs no event, no
+future and no second window account; headers, ends and resets stay with the codec. Sans-IO.
 
 A peer is granted window only while its call is not held and takes what it is sent: a slow peer slows itself.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import h2.connection
 import h2.exceptions
 
 from appliance.mux import frames, grpc_framing
-from appliance.mux.grpc_call import MESSAGE_BYTES_MAX, UNSENT_BYTES_MAX, UNSENT_MAX, Session
+from appliance.mux.grpc_call import MESSAGE_BYTES_MAX, Session
 from appliance.mux.grpc_framing import GrpcError, MessageReader
+from appliance.mux.h2_call import CLOSED, OPEN, GrpcCall
 from appliance.mux.h2_request import Head2
 from appliance.mux.h2_send import DEFAULT_WINDOW_BYTES, SendSide
 from appliance.mux.hub import Hub
@@ -30,14 +31,6 @@ PATH_SHOWN_MAX: Final = 200
 """Characters of an unknown path that are told back: trailers must fit what the peer accepts as headers."""
 
 _CONTENT_TYPES: Final = (b"application/grpc", b"application/grpc+", b"application/grpc;")
-_OPEN: Final = 0
-_ENDING: Final = 1
-_CLOSED: Final = 2
-_HEADERS: Final = [
-    (b":status", b"200"),
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", grpc_framing.ACCEPTED_ENCODINGS),
-]
 
 
 class Owner(Protocol):
@@ -62,147 +55,6 @@ class Owner(Protocol):
 def is_grpc(content_type: bytes) -> bool:
     """Whether this media type is gRPC's own; gRPC-Web is another protocol."""
     return content_type == _CONTENT_TYPES[0] or content_type.startswith(_CONTENT_TYPES[1:])
-
-
-class GrpcCall:
-    """One call; see `grpc_call.Call` for what it is to its session."""
-
-    __slots__ = (
-        "_calls",
-        "_ending",
-        "_headers_sent",
-        "_holds",
-        "_parts",
-        "_parts_bytes",
-        "_sizes",
-        "cost_bytes",
-        "deadline",
-        "full",
-        "half_closed",
-        "headers",
-        "id",
-        "opened_at",
-        "partial_since",
-        "path",
-        "peer",
-        "reader",
-        "request_id",
-        "session",
-        "state",
-        "status",
-        "ungranted_bytes",
-        "unsent",
-    )
-
-    def __init__(
-        self, calls: "Calls", stream_id: int, head: Head2, peer: str, request_id: str, cost_bytes: int, now: float
-    ) -> None:
-        self.id = stream_id
-        self.path = head.path
-        self.headers = head.headers
-        self.peer = peer
-        self.request_id = request_id
-        self.cost_bytes = cost_bytes
-        self.session: Session | None = None
-        self.reader: MessageReader | None = None
-        self.deadline = 0.0
-        self.partial_since = 0.0
-        self.state = _OPEN
-        self.half_closed = False
-        self.status = grpc_framing.CANCELLED
-        self.opened_at = now
-        self.unsent = 0
-        self.full = False
-        self.ungranted_bytes = 0
-        self._calls = calls
-        self._headers_sent = False
-        self._holds = 0
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
-        self._sizes: list[int] = []
-        self._ending: list[tuple[bytes, bytes]] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Nothing that is sent now arrives."""
-        return self.state != _OPEN
-
-    def send(self, messages: Sequence[bytes]) -> None:
-        """Queue messages; they leave at the end of this turn."""
-        if self.state != _OPEN or not messages:
-            return
-        parts, sizes = self._parts, self._sizes
-        for message in messages:
-            size = len(message)
-            parts.append(b"\0" + size.to_bytes(4))
-            parts.append(message)
-            size += grpc_framing.PREFIX_BYTES
-            sizes.append(size)
-            self._parts_bytes += size
-        self.unsent += len(messages)
-        if self.unsent > UNSENT_MAX or self._parts_bytes + self._calls.waiting_bytes(self) > UNSENT_BYTES_MAX:
-            self.full = True
-        self._calls.sending(self)
-
-    def end(self, status: int, message: str = "", extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """End the call after everything that is queued."""
-        if self.state != _OPEN:
-            return
-        self.state = _ENDING
-        self.status = status
-        self._ending = [*grpc_framing.trailers(status, message), *extra]
-        self._calls.sending(self)
-
-    def hold(self) -> Callable[[], None]:
-        """Grant no window until the returned function is called."""
-        self._holds += 1
-        held = True
-
-        def release() -> None:
-            nonlocal held
-            if held:
-                held = False
-                self._holds -= 1
-                self._calls.grant(self)
-
-        return release
-
-    @property
-    def may_be_granted(self) -> bool:
-        """The peer takes what it is sent, and nobody holds it back."""
-        return not self._holds and not self.full and not self.half_closed
-
-    def take_parts(self) -> bytes:
-        """What is queued, framed, as one piece. Before the first the answer's headers are sent."""
-        if self._parts and not self._headers_sent:
-            self._headers_sent = True
-            self._calls.send_headers(self.id, _HEADERS)
-        parts, self._parts = self._parts, []
-        self._parts_bytes = 0
-        return b"".join(parts)
-
-    def settle_unsent(self, waiting_bytes: int) -> None:
-        """The call is over: `unsent` becomes exact, given the bytes handed over that have not left. Until then it is an
-        upper bound, since nobody counts which message a frame ended in."""
-        waiting_bytes += sum(map(len, self._parts))
-        self.unsent = 0
-        for size in reversed(self._sizes):
-            if waiting_bytes <= 0:
-                break
-            waiting_bytes -= size
-            self.unsent += 1
-
-    def all_sent(self) -> None:
-        """Everything that was handed over has left."""
-        self.unsent = 0
-        self._sizes.clear()
-
-    def take_ending(self) -> list[tuple[bytes, bytes]] | None:
-        """The trailers, when the call is to end now."""
-        if self._parts or self._ending is None:
-            return None
-        ending = self._ending
-        return ending if self._headers_sent else [*_HEADERS, *ending]
 
 
 class Calls:
@@ -254,7 +106,7 @@ class Calls:
         self._by_id[stream_id] = call
         self._send_side.open(stream_id)
         self._guarded(call, self._begin, call, head, now)
-        if call.state != _OPEN:
+        if call.state != OPEN:
             return
         if head.length is None:
             # The codec holds a declared length against the DATA that it has seen, so it has to see all of it.
@@ -320,7 +172,7 @@ class Calls:
             self._owner.reset_stream(stream_id, frames.FLOW_CONTROL_ERROR)
             return
         reader, session = call.reader, call.session
-        if call.state != _OPEN or reader is None or session is None:
+        if call.state != OPEN or reader is None or session is None:
             return
         before = reader.held_bytes
         messages = reader.feed(payload)
@@ -343,7 +195,7 @@ class Calls:
 
     def _proceed(self, call: GrpcCall, reader: MessageReader, session: Session) -> None:
         """The session has judged the first message: what came behind it is looked at, if the call goes on."""
-        if call.state != _OPEN:
+        if call.state != OPEN:
             return
         before = reader.held_bytes
         messages = reader.proceed(session.message_bytes_max)
@@ -356,7 +208,7 @@ class Calls:
         call = self._by_id[stream_id]
         call.half_closed = True
         self.lane.discard(stream_id)
-        if call.state != _OPEN or call.session is None:
+        if call.state != OPEN or call.session is None:
             return
         if call.reader is not None and call.reader.held_bytes:
             self._fail(call, grpc_framing.INTERNAL, "the stream ended within a message")
@@ -367,7 +219,7 @@ class Calls:
         """The stream was reset, or the connection is lost."""
         call = self._by_id.get(stream_id)
         if call is not None:
-            session = call.session if call.state == _OPEN else None
+            session = call.session if call.state == OPEN else None
             call.settle_unsent(self._send_side.waiting_bytes(stream_id))
             self._forget(call)
             if session is not None:
@@ -381,7 +233,7 @@ class Calls:
     def was_half_closed(self, stream_id: int) -> bool:
         """Whether a reset of this stream throws no work away."""
         call = self._by_id[stream_id]
-        return call.half_closed or call.state != _OPEN
+        return call.half_closed or call.state != OPEN
 
     # To the peer.
 
@@ -401,7 +253,7 @@ class Calls:
         while self._sending:
             sending, self._sending = self._sending, {}
             for call in sending:
-                if call.state == _CLOSED:
+                if call.state == CLOSED:
                     continue
                 data = call.take_parts()
                 if data:
@@ -419,7 +271,7 @@ class Calls:
         """All calls together have more to send than the peer takes: every one of them is full."""
         self._crowded = True
         for call in list(self._by_id.values()):
-            if call.state == _OPEN and not call.full and call.session is not None:
+            if call.state == OPEN and not call.full and call.session is not None:
                 call.full = True
                 self._guarded(call, call.session.crowded)
 
@@ -431,7 +283,7 @@ class Calls:
                     self._room(call)
 
     def _room(self, call: GrpcCall) -> None:
-        if call.full and call.state == _OPEN and not self._crowded:
+        if call.full and call.state == OPEN and not self._crowded:
             call.full = False
             self.grant(call)
             if call.session is not None:
@@ -446,14 +298,14 @@ class Calls:
         ending = call.take_ending()
         if ending is not None:
             self._finish(call, ending)
-        elif call.state == _OPEN:
+        elif call.state == OPEN:
             self.grant(call)
             self._room(call)
         self._look_for_room()
 
     def grant(self, call: GrpcCall) -> None:
         """Open the peer's window again when half of it is used, unless this call is to wait."""
-        if call.ungranted_bytes * 2 >= WINDOW_BYTES and call.state == _OPEN and self._may_be_granted(call):
+        if call.ungranted_bytes * 2 >= WINDOW_BYTES and call.state == OPEN and self._may_be_granted(call):
             self._grant_stream(call.id, call.ungranted_bytes)
             call.ungranted_bytes = 0
 
@@ -461,9 +313,9 @@ class Calls:
         """While incomplete messages take too much, only the oldest of them may go on, so that one can always end."""
         if not call.may_be_granted:
             return False
-        if self.held_bytes <= self._hub.limits.h2_upload_bytes or not _held_by(call):
+        if self.held_bytes <= self._hub.limits.h2_upload_bytes or not call.held_bytes:
             return True
-        return call is next(each for each in self._by_id.values() if _held_by(each))
+        return call is next(each for each in self._by_id.values() if each.held_bytes)
 
     def _grant_stream(self, stream_id: int, count: int) -> None:
         self._owner.emit(frames.frame_header(frames.WINDOW_UPDATE, 0, stream_id, 4) + count.to_bytes(4))
@@ -482,11 +334,11 @@ class Calls:
         """End the calls whose deadline has passed, whose message does not come to its end, or who never say a word."""
         self._look_for_room()
         for call in list(self._by_id.values()):
-            if call.state != _OPEN:
+            if call.state != OPEN:
                 continue
             if call.deadline and now >= call.deadline:
                 self._fail(call, grpc_framing.DEADLINE_EXCEEDED, "the deadline has passed")
-            elif _held_by(call):
+            elif call.held_bytes:
                 self._check_partial(call, now)
             elif call.reader is not None and call.reader.first:
                 self._check_silent(call, now)
@@ -495,7 +347,7 @@ class Calls:
         if not call.partial_since or not self._may_be_granted(call):
             call.partial_since = now  # it has only begun, or waits for a window that we keep shut
         limits = self._hub.limits
-        if now - call.partial_since > limits.body_seconds + _held_by(call) / limits.body_bytes_per_second:
+        if now - call.partial_since > limits.body_seconds + call.held_bytes / limits.body_bytes_per_second:
             self._hub.observer.refused("body-timeout")
             self._fail(call, grpc_framing.RESOURCE_EXHAUSTED, "the message came too slowly")
 
@@ -516,13 +368,13 @@ class Calls:
             return
         self._draining = True
         for call in list(self._by_id.values()):
-            if call.state == _OPEN and call.session is not None:
+            if call.state == OPEN and call.session is not None:
                 self._guarded(call, call.session.drain)
 
     # Inside.
 
     def _forget(self, call: GrpcCall) -> None:
-        call.state = _CLOSED
+        call.state = CLOSED
         del self._by_id[call.id]
         self.lane.discard(call.id)
         self._sending.pop(call, None)
@@ -533,7 +385,7 @@ class Calls:
         self._hub.observer.call_ended(call.status)
 
     def _drop_reader(self, call: GrpcCall) -> None:
-        held = _held_by(call)
+        held = call.held_bytes
         call.reader = None
         if held:
             self._held(-held)
@@ -561,14 +413,9 @@ class Calls:
 
     def _fail(self, call: GrpcCall, status: int, message: str) -> None:
         """End a call in its session's stead; the session hears that it is gone."""
-        if call.state != _OPEN:
+        if call.state != OPEN:
             return
         call.end(status, message)
         self._drop_reader(call)
         if call.session is not None:
             self._guarded(call, call.session.gone)
-
-
-def _held_by(call: GrpcCall) -> int:
-    """Bytes of a call's incomplete message."""
-    return call.reader.held_bytes if call.reader is not None else 0
