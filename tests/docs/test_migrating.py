@@ -12,8 +12,11 @@ TEXT: Final = (ROOT / "docs" / "migrating.md").read_text()
 
 
 def test_the_configuration_is_accepted(tmp_path: Path) -> None:
-    node = Node(tmp_path / "made").up()
-    node.stop()
+    node = Node(tmp_path / "made")
+    try:
+        node.up().stop()
+    finally:
+        node.kill()
     found = re.search(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     assert found
     file = node.folder / "migrated.yml"

@@ -70,6 +70,10 @@ def test_the_console_is_only_read() -> None:
     assert (answer.status, answer.headers[b"Allow"]) == (405, b"GET, HEAD")
 
 
+def test_the_description_of_the_api_has_no_console() -> None:
+    assert b"/console" not in served("/openapi.json").body
+
+
 def test_every_file_is_package_data() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]
