@@ -206,25 +206,3 @@ class Observer(Protocol):
 
     def call_ended(self, status: int) -> None:
         """A gRPC call is over; `status` is the one that we ended it with, CANCELLED where its peer left."""
-
-
-class NullObserver:
-    """An observer that does not look."""
-
-    def connection_opened(self, kind: str) -> None:
-        """Ignores it."""
-
-    def connection_closed(self, kind: str) -> None:
-        """Ignores it."""
-
-    def refused(self, reason: str) -> None:
-        """Ignores it."""
-
-    def responded(self, status: int, seconds: float) -> None:
-        """Ignores it."""
-
-    def call_opened(self) -> None:
-        """Ignores it."""
-
-    def call_ended(self, status: int) -> None:
-        """Ignores it."""

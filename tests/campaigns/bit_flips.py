@@ -328,10 +328,6 @@ class Bench:
         """A random bit of a kind."""
         return Flip(kind, self.map.byte(kind, rng.randrange(self.map.bytes_of(kind))), rng.randrange(8))
 
-    def kind_of(self, byte: int) -> str:
-        """What a byte is for."""
-        return next(kind for kind, ranges in self.map.ranges.items() if any(low <= byte < high for low, high in ranges))
-
     def judge(self, flip: Flip) -> Verdict:
         """Flip it, look, and flip it back."""
         self._write(flip.byte, bytes([self._sound[flip.byte] ^ 1 << flip.bit]))

@@ -19,7 +19,6 @@ from appliance.tasks.model import (
     Nack,
     NewTask,
     Operation,
-    OwnerAction,
     Requeue,
     Task,
 )
@@ -214,6 +213,3 @@ def code(outcome: Any) -> str:
 
 def _owner(task: Task, who: dict[str, str]) -> tuple[str, Any, bytes, str, str]:
     return (who.get("tenant", TENANT), unheard, task.id, who.get("subject", SUBJECT), who.get("worker", ""))
-
-
-OWNER_ACTIONS: tuple[type[OwnerAction], ...] = (Heartbeat, Nack, Abandon, Finish)
