@@ -84,7 +84,13 @@ class Group:
 
     def delete(self, table: int, key: bytes) -> None:
         """Delete a row that exists now."""
-        self.delete_keys(table, [key])
+        fresh = self.fresh[table]
+        if key in fresh:
+            fresh.discard(key)
+            del self.tables[table][key]
+        else:
+            self.tables[table][key] = None
+            self._with_deletes.add(table)
 
     def delete_keys(self, table: int, keys: list[bytes]) -> None:
         """Delete rows that exist now."""
@@ -94,12 +100,7 @@ class Group:
             self._with_deletes.add(table)
             return
         for key in keys:
-            if key in fresh:
-                fresh.discard(key)
-                del rows[key]
-            else:
-                rows[key] = None
-                self._with_deletes.add(table)
+            self.delete(table, key)
 
     def within(self, table: int, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         """What this group says about low <= key < high: contents, and None for deletes; in no order."""

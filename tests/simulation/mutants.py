@@ -97,11 +97,15 @@ def _retention_forgotten() -> list[Any]:
 
 def _deletes_after_puts() -> list[Any]:
     """A row that is deleted and put again in one group is lost."""
-    real = Group.delete_keys
+    real, real_one = Group.delete_keys, Group.delete
 
     def delete_keys(self: Group, table_number: int, keys: list[bytes]) -> None:
         real(self, table_number, keys)
         deleted.setdefault(id(self), set()).update((table_number, key) for key in keys)
+
+    def delete(self: Group, table_number: int, key: bytes) -> None:
+        real_one(self, table_number, key)
+        deleted.setdefault(id(self), set()).add((table_number, key))
 
     def close(self: Group) -> list[TableWrites]:
         gone = deleted.pop(id(self), set())
@@ -121,7 +125,11 @@ def _deletes_after_puts() -> list[Any]:
         return closed
 
     deleted: dict[int, set[tuple[int, bytes]]] = {}
-    return [patch.object(Group, "delete_keys", delete_keys), patch.object(Group, "close", close)]
+    return [
+        patch.object(Group, "delete_keys", delete_keys),
+        patch.object(Group, "delete", delete),
+        patch.object(Group, "close", close),
+    ]
 
 
 def _always_fresh() -> list[Any]:
