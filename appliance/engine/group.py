@@ -75,12 +75,18 @@ class Group:
     def put_keys(self, table: int, keys: list[bytes]) -> None:
         """`put_new` for rows that are all key."""
         rows = self.tables[table]
+        self._bare.add(table)
+        if len(keys) == 1:
+            (key,) = keys
+            if key not in rows:
+                self.fresh[table].add(key)
+            rows[key] = b""
+            return
         if rows.keys().isdisjoint(keys):
             self.fresh[table].update(keys)
         else:
             self.fresh[table].update(key for key in keys if key not in rows)
         rows.update(dict.fromkeys(keys, b""))
-        self._bare.add(table)
 
     def delete(self, table: int, key: bytes) -> None:
         """Delete a row that exists now."""
@@ -94,9 +100,8 @@ class Group:
 
     def delete_keys(self, table: int, keys: list[bytes]) -> None:
         """Delete rows that exist now."""
-        fresh, rows = self.fresh[table], self.tables[table]
-        if fresh.isdisjoint(keys):
-            rows.update(dict.fromkeys(keys))
+        if len(keys) > 1 and self.fresh[table].isdisjoint(keys):
+            self.tables[table].update(dict.fromkeys(keys))
             self._with_deletes.add(table)
             return
         for key in keys:
