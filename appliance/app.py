@@ -20,14 +20,13 @@ from random import Random
 
 import uvloop
 
-from appliance import __version__, live
+from appliance import __version__, live, wiring
 from appliance import log as logs
 from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api
 from appliance.api.canonical import same_json
-from appliance.api.context import ApiSettings
-from appliance.api.rates import ADMIN_RATE, PRODUCER_RATE, WORKER_RATE, Rate, Rates
-from appliance.api.streams.app import Streams, StreamSettings
+from appliance.api.rates import Rates
+from appliance.api.streams.app import Streams
 from appliance.api.times import time_text
 from appliance.auth.keys import BadKeyError
 from appliance.auth.ring import KeyRing
@@ -42,7 +41,6 @@ from appliance.engine.rows import DamagedRow
 from appliance.engine.store import FORMAT_VERSION, Store
 from appliance.engine.tables import LAPSED, POST
 from appliance.metrics import Metrics, Sources, WebhookFigures
-from appliance.mux.limits import Limits
 from appliance.mux.listener import Listener, bind
 from appliance.mux.tls import Tls, TlsError, load_tls
 from appliance.scrape import Scrape
@@ -51,7 +49,6 @@ from appliance.service.beat import Beat
 from appliance.service.manager import Manager
 from appliance.tasks import table
 from appliance.tasks.moves import Timings
-from appliance.tasks.settings import TaskSettings
 from appliance.version import package_version
 from appliance.webhooks.secrets import BadSecretError
 from appliance.webhooks.service import Means, Outbound
@@ -66,9 +63,6 @@ GC_THRESHOLDS = (50_000, 50, 1_000_000)
 
 IDLE_COLLECT_SECONDS = 60.0
 """At most this often an idle node collects everything."""
-
-DRAIN_SETTLE_SHARE = 2 / 3
-"""Of the time to drain: how long a stream waits for its leases, so that its status still leaves in time."""
 
 START_STAGE_SECONDS = 60.0
 """How long each stage of a start may take before the service manager gives it up."""
@@ -114,7 +108,7 @@ class Node:
         self.driver = Driver(
             loop,
             store,
-            _task_settings(settings),
+            wiring.task_settings(settings),
             Random(int.from_bytes(os.urandom(16), "big")),
             same_json=same_json,
             timings=Timings(
@@ -125,14 +119,14 @@ class Node:
             free_floor_bytes=settings.store.free_floor_bytes,
         )
         rates = Rates(
-            _rates(settings),
+            wiring.rates(settings),
             lambda tenant: self.driver.scheduler.tasks.registry.control_of(tenant),
             self.driver.now_ms,
         )
         self._api = Api(
             self.driver.scheduler,
             keys,
-            _api_settings(settings),
+            wiring.api_settings(settings),
             clock=self.driver.now_ms,
             epoch_seconds=time.time,
             metrics_text=lambda: (self._scrape.text(),),
@@ -142,18 +136,12 @@ class Node:
         )
         self._tls = tls
         self._listener = Listener(
-            loop=loop, handler=self._api.handle, limits=_limits(settings), observer=self.metrics, tls=self._tls
+            loop=loop, handler=self._api.handle, limits=wiring.limits(settings), observer=self.metrics, tls=self._tls
         )
         self._listener.hub.open_call = Streams(
             self.driver.scheduler,
             keys,
-            StreamSettings(
-                payload_bytes_max=settings.tasks.payload_bytes_max,
-                max_attempts=settings.tasks.max_attempts,
-                private_webhooks=settings.webhooks.allow_private,
-                settle_seconds=settings.drain_seconds * DRAIN_SETTLE_SHARE,
-                age_seconds=settings.streams.max_age_seconds,
-            ),
+            wiring.stream_settings(settings),
             clock=self.driver.now_ms,
             epoch_seconds=time.time,
             later=self._later,
@@ -427,55 +415,6 @@ def _bound(settings: Settings) -> Iterator[Passed]:
     for listen in settings.listen:
         for sock in bind(listen.host, listen.port):
             yield Passed(sock, listen.plaintext)
-
-
-def _task_settings(settings: Settings) -> TaskSettings:
-    tasks, limits = settings.tasks, settings.limits
-    return TaskSettings(
-        backoff_policy=tasks.backoff.policy,
-        backoff_base_ms=tasks.backoff.base_seconds * 1000,
-        backoff_cap_ms=tasks.backoff.cap_seconds * 1000,
-        max_deliveries=tasks.max_deliveries,
-        retention_ms=tasks.retention_seconds * 1000,
-        dead_retention_ms=tasks.dead_letter_retention_seconds * 1000,
-        queues_per_tenant_max=tasks.queues_per_tenant_max,
-        waiting_per_tenant_max=limits.waiting_per_tenant,
-        inbox_operations_max=limits.inbox_per_tenant,
-        inbox_bytes_max=limits.inbox_bytes_per_tenant,
-        subscriptions_per_tenant_max=settings.webhooks.subscriptions_per_tenant,
-        webhook_backoff_base_ms=settings.webhooks.backoff_base_seconds * 1000,
-        webhook_backoff_cap_ms=settings.webhooks.backoff_cap_seconds * 1000,
-        given_up_retention_ms=settings.webhooks.given_up_retention_seconds * 1000,
-    )
-
-
-def _api_settings(settings: Settings) -> ApiSettings:
-    return ApiSettings(
-        payload_bytes_max=settings.tasks.payload_bytes_max,
-        max_attempts=settings.tasks.max_attempts,
-        private_webhooks=settings.webhooks.allow_private,
-        waiting_per_tenant_max=settings.limits.waiting_per_tenant,
-    )
-
-
-def _rates(settings: Settings) -> dict[str, Rate]:
-    limit = settings.rate_limit
-    configured = {PRODUCER_RATE: limit.producer, WORKER_RATE: limit.worker, ADMIN_RATE: limit.admin}
-    return {
-        kind: Rate(rate.per_second, rate.burst or rate.per_second)
-        for kind, rate in configured.items()
-        if rate.per_second
-    }
-
-
-def _limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(
-        connections=limits.connections,
-        connections_per_address=limits.connections_per_address,
-        body_bytes=limits.body_bytes_max,
-        memory_bytes=limits.memory_bytes_max,
-    )
 
 
 def _days_left(tls: Tls) -> float:
