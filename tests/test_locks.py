@@ -21,7 +21,8 @@ def name(requirement: str) -> str:
 
 def locked(file: str) -> dict[str, str]:
     """The locked entries by name, each with its hashes."""
-    entries = re.split(r"(?m)^(?=[a-zA-Z])", (ROOT / file).read_text())
+    without_remarks = re.sub(r"(?m)^#.*\n", "", (ROOT / file).read_text())
+    entries = [entry.rstrip() for entry in re.split(r"(?m)^(?=[a-zA-Z])", without_remarks)]
     return {name(entry): entry for entry in entries if "==" in entry}
 
 

@@ -32,7 +32,7 @@ from appliance.tasks.window import Window
 from tests.simulation.runner import run_seed
 from tests.simulation.stream_mutants import STREAM_ERRORS
 
-SEEDS_MAX: Final = 60
+SEEDS_MAX: Final = 150
 """Within how many seeds every mutant must be caught."""
 
 
