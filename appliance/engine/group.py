@@ -62,6 +62,17 @@ class Group:
         self.tables[table][key] = content + crc32(content, crc32(key, SEEDS[table])).to_bytes(4, "big")
         self.bytes_count += len(content)
 
+    def put_all(self, table: int, keys: list[bytes], contents: list[bytes]) -> None:
+        """`put` for many rows at once."""
+        seed = SEEDS[table]
+        self.tables[table].update(
+            [
+                (key, content + crc32(content, crc32(key, seed)).to_bytes(4, "big"))
+                for key, content in zip(keys, contents, strict=True)
+            ]
+        )
+        self.bytes_count += sum(map(len, contents))
+
     def put_new(self, table: int, key: bytes, content: bytes) -> None:
         """Write a row that does not exist now, neither in the store nor in an older group.
 

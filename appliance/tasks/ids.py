@@ -7,6 +7,7 @@ those of max(now, the last id): a clock that goes back makes ids denser, never s
 """
 
 from binascii import hexlify
+from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
@@ -15,7 +16,8 @@ _COUNTER_LOW_BITS: Final = 20
 _COUNTER_LOW_MASK: Final = (1 << _COUNTER_LOW_BITS) - 1
 _COUNTER_STEP: Final = 1 << 42
 _VERSION_AND_VARIANT: Final = (7 << 76) | (2 << 62)
-_groups: Final = Struct("8s4s4s4s12s").unpack
+_GROUPS: Final = Struct("8s4s4s4s12s")
+_dashed: Final = b"-".join
 
 
 class Ids:
@@ -68,7 +70,12 @@ def id_text(task_id: bytes) -> str:
 
 def id_ascii(task_id: bytes) -> bytes:
     """`id_text` as bytes."""
-    return b"-".join(_groups(hexlify(task_id)))
+    return _dashed(_GROUPS.unpack(hexlify(task_id)))
+
+
+def ids_ascii(task_ids: Iterable[bytes]) -> list[bytes]:
+    """`id_ascii` of each."""
+    return list(map(_dashed, _GROUPS.iter_unpack(hexlify(b"".join(task_ids)))))
 
 
 def parse_id(text: str) -> bytes | None:

@@ -50,6 +50,14 @@ _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
 _COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
 _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 
+_NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
+
+Made = tuple[list[bytes], list[bytes], list[bytes], list[bytes]]
+"""New tasks of one queue that are not in the group yet: ids, bodies and states as rows, and keys in `ready`."""
+
+Ended = tuple[list[bytes], list[bytes], list[bytes]]
+"""Tasks of one queue with results that are not in the group yet: ids, states as rows, and keys in `lease`."""
+
 
 class Tasks(Moves):
     """The tasks of one shard."""
@@ -64,30 +72,32 @@ class Tasks(Moves):
         """Make tasks, in order; an outcome for each. Items that are Problems already pass through.
 
         What many tasks share (counters, index rows, the wake-up of their queue) is done once for a run of one queue.
+        States that are alike are one value, encoded once.
         """
         tenant = self.registry.tenants.get(tenant_name) or self.registry.tenant(tenant_name)
         group = self.overlay.open
-        put = group.put
         next_id, hot_add = self._ids.next, self.hot.add
         outcomes: list[Created | Problem] = []
-        ready: list[bytes] = []
+        made: Made = ([], [], [], [])
+        ids, bodies, states, ready = made
         queue: Queue | None = None
+        like: tuple[int, int, int, int, bool, bool] | None = None
+        state, encoded = _NO_STATE, b""
         for new in items:
             if isinstance(new, Problem):
                 outcomes.append(new)
                 continue
+            key, webhook, size = new.key, new.webhook, len(new.payload)
             if queue is None or new.command != queue.command:
-                if ready and queue is not None:
-                    self._made_ready(queue, ready)
-                    ready = []
-                queue = tenant.queues.get(new.command)
-            if queue is None or new.key or queue.restricted or not self.accepts_creates:
-                if ready and queue is not None and queue.restricted:
+                if ids and queue is not None:
+                    self._write(queue, made)
+                queue, like = tenant.queues.get(new.command), None
+            if queue is None or key or queue.restricted or not self.accepts_creates:
+                if ids and queue is not None and queue.restricted:
                     # What was made before counts against a limit.
-                    self._made_ready(queue, ready)
-                    ready = []
+                    self._write(queue, made)
                 try:
-                    found = self._replayed(now, tenant, queue, new)
+                    found = self._replayed(now, tenant, queue, new, made)
                     if found is not None:
                         outcomes.append(found)
                         continue
@@ -99,44 +109,57 @@ class Tasks(Moves):
                     outcomes.append(problem)
                     continue
             run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
+            max_attempts = attempts_of(queue, new) if queue.restricted else new.max_attempts
+            these = (new.priority, max_attempts, size, run_at, bool(key), bool(webhook))
+            if these != like:
+                like = these
+                state = State(PENDING, queue.prefix, new.priority, max_attempts, now, run_at, bool(key))
+                state.payload_bytes, state.hooked = size, bool(webhook)
+                encoded = encode_row(state)
             task_id = next_id(now)
-            body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
-            state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
-            state.payload_bytes = size = len(new.payload)
-            if queue.restricted:
-                state.max_attempts = attempts_of(queue, new)
-            if new.webhook:
-                state.hooked = True
-            # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
-            put(BODY, task_id, encode_row(body))
-            if new.key:
-                group.put_new(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
+            body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
+            if key:
+                group.put_new(IDEM, idem_key(queue.prefix, key), encode_row(Idem(task_id, new.request_hash)))
             queue.stored_bytes += size
             tenant.stored_bytes += size
             hot_add(task_id, state, body)
+            ids.append(task_id)
+            bodies.append(encode_row(body))
+            states.append(encoded)
             if run_at > now:
                 queue.created += 1
-                self.move(_CREATE_LATER, queue, task_id, new.priority, 0, run_at, state)
+                self.move(_CREATE_LATER, queue, task_id, new.priority, 0, run_at, None)
             else:
-                put(STATE, task_id, encode_row(state))
                 ready.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
             outcomes.append(Created(Task(task_id, body, state)))
-        if ready and queue is not None:
-            self._made_ready(queue, ready)
+        if ids and queue is not None:
+            self._write(queue, made)
         return outcomes
 
-    def _made_ready(self, queue: Queue, keys: list[bytes]) -> None:
-        """New tasks whose rows are written take their places in one queue."""
-        count = len(keys)
-        queue.created += count
-        self.count(_CREATE_NOW, queue, count)
-        self.enter_ready(queue, keys)
+    def _write(self, queue: Queue, made: Made) -> None:
+        """The rows of new tasks of one queue go into the group; those that are ready take their places."""
+        ids, bodies, states, ready = made
+        group = self.overlay.open
+        # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
+        group.put_all(BODY, ids, bodies)
+        group.put_all(STATE, ids, states)
+        if ready:
+            count = len(ready)
+            queue.created += count
+            self.count(_CREATE_NOW, queue, count)
+            self.enter_ready(queue, ready)
+        for rows in made:
+            rows.clear()
 
-    def _replayed(self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask) -> Created | Problem | None:
+    def _replayed(
+        self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask, made: Made
+    ) -> Created | Problem | None:
         """What a create gets without making anything: the earlier task of its key, or a refusal."""
         if new.key and queue is not None:
             row = self.overlay.get(IDEM, idem_key(queue.prefix, new.key))
             if row is not None:
+                # The earlier task may be one of those that are not written yet.
+                self._write(queue, made)
                 return self._replay(decode_idem(row), new)
         if not self.accepts_creates:
             return errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
@@ -202,16 +225,18 @@ class Tasks(Moves):
         Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over. Stops at
         `wanted` tasks or `enough_bytes` of payload; returns the bytes of the payloads.
         """
-        group = self.overlay.open
-        put, hot = group.put, self.hot
+        group, hot = self.overlay.open, self.hot
         until = now + claim.lease_ms
         lease_prefix = queue.tenant.prefix + until.to_bytes(8, "big")
         heap = queue.window.heap
         left: list[bytes] = []
-        entered: list[bytes] = []
+        ids: list[bytes] = []
+        states: list[bytes] = []
+        like: State | None = None
+        state, encoded = _NO_STATE, b""
         payload_bytes = 0
         for _ in range(looks):
-            if len(entered) == wanted or payload_bytes >= enough_bytes:
+            if len(ids) == wanted or payload_bytes >= enough_bytes:
                 break
             key = heappop(heap)
             task_id = key[QUEUE_BYTES + 1 :]
@@ -228,20 +253,23 @@ class Tasks(Moves):
                 if task is None:
                     continue
                 old, body = task.state, task.body
-            if old.status != PENDING:
-                continue
-            state = claimed(_CLAIM, old, now, claim)
-            put(STATE, task_id, encode_row(state))
+            if old is not like:
+                if old.status != PENDING:
+                    continue
+                like, state = old, claimed(_CLAIM, old, now, claim)
+                encoded = encode_row(state)
             hot.claimed(task_id, state)
             left.append(key)
-            entered.append(lease_prefix + task_id)
+            ids.append(task_id)
+            states.append(encoded)
             tasks.append(Task(task_id, body, state))
             payload_bytes += len(body.payload)
             self._waited_ms.append(now - body.created)
-        if entered:
-            count = len(entered)
-            self.count(_CLAIM, queue, count)
+        if ids:
+            self.count(_CLAIM, queue, len(ids))
+            group.put_all(STATE, ids, states)
             group.delete_keys(READY, left)
+            entered = [lease_prefix + task_id for task_id in ids]
             group.put_keys(LEASE, entered)
             self.leases.push_all(entered)
             # The answer holds the payloads in memory until the group is durable.
@@ -291,12 +319,13 @@ class Tasks(Moves):
         self, now: int, actions: Sequence[Finish | Problem], same_json: Callable[[bytes, bytes], bool]
     ) -> list[Record | Problem]:
         """Record results, in order; an outcome for each. Items that are Problems already pass through."""
-        group, hot, queues = self.overlay.open, self.hot, self.registry.by_prefix
-        put = group.put
+        hot, queues = self.hot, self.registry.by_prefix
         outcomes: list[Record | Problem] = []
-        ended_ids: list[bytes] = []
-        left: list[bytes] = []
+        ended_tasks: Ended = ([], [], [])
+        ids, states, left = ended_tasks
         queue, edge, expires = None, _COMPLETE, 0
+        like: State | None = None
+        state, encoded, lease_prefix = _NO_STATE, b"", b""
         for action in actions:
             if isinstance(action, Problem):
                 outcomes.append(action)
@@ -308,6 +337,9 @@ class Tasks(Moves):
                 old = entry[0]
             else:
                 try:
+                    if queue is not None:
+                        # It may be the same task again.
+                        self._write_ended(edge, queue, expires, ended_tasks)
                     found = self._judge(now, action, table.COMPLETE if action.completed else table.FAIL, same_json)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
@@ -322,46 +354,59 @@ class Tasks(Moves):
             next_edge = _COMPLETE if action.completed else _FAIL
             if queue is None or next_edge is not edge or old.queue != queue.prefix:
                 if queue is not None:
-                    self._ended_all(edge, queue, expires, ended_ids, left)
-                    ended_ids, left = [], []
-                queue, edge, expires = queues[old.queue], next_edge, now + queues[old.queue].settings.retention_ms
-            state = ended(STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
+                    self._write_ended(edge, queue, expires, ended_tasks)
+                queue, edge, like = queues[old.queue], next_edge, None
+                expires = now + queue.settings.retention_ms
+            if (
+                old is not like
+                or action.result != state.result
+                or action.error != state.error
+                or action.artifacts != state.artifacts
+            ):
+                like = old
+                state = ended(STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
+                encoded = encode_row(state)
+                lease_prefix = queue.tenant.prefix + old.lease_until.to_bytes(8, "big")
             if state.hooked:
                 try:
                     self.add_to_outbox(now, queue, task_id, state)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
                     continue
-            put(STATE, task_id, encode_row(state))
             if action.result or action.artifacts:
                 added_bytes = len(action.result) + len(action.artifacts)
                 queue.stored_bytes += added_bytes
                 queue.tenant.stored_bytes += added_bytes
             hot.drop(task_id)
-            ended_ids.append(task_id)
-            left.append(queue.tenant.prefix + old.lease_until.to_bytes(8, "big") + task_id)
+            ids.append(task_id)
+            states.append(encoded)
+            left.append(lease_prefix + task_id)
             self._ran_ms.append(now - old.claimed)
             outcomes.append(Record(task_id, state))
         if queue is not None:
-            self._ended_all(edge, queue, expires, ended_ids, left)
+            self._write_ended(edge, queue, expires, ended_tasks)
         return outcomes
 
     def _is_of(self, state: State, tenant_name: str) -> bool:
         return self.registry.by_prefix[state.queue].tenant.name == tenant_name
 
-    def _ended_all(self, edge: Edge, queue: Queue, expires: int, ids: list[bytes], left: list[bytes]) -> None:
-        """Claimed tasks of one queue whose rows are written leave the index of leases for that of retention."""
+    def _write_ended(self, edge: Edge, queue: Queue, expires: int, tasks: Ended) -> None:
+        """Claimed tasks of one queue get their last rows, and leave the index of leases for that of retention."""
+        ids, states, left = tasks
         if not ids:
             return
         group = self.overlay.open
         prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
         entered = [prefix + task_id for task_id in ids]
         self.count(edge, queue, len(ids))
+        group.put_all(STATE, ids, states)
         group.delete_keys(LEASE, left)
         group.put_keys(EXPIRE, entered)
         self.retention.push_all(entered)
         self._ended_ids += ids
         group.finished += ids
+        for rows in tasks:
+            rows.clear()
 
     def heartbeat(self, now: int, action: Heartbeat) -> Extended | Problem:
         """Set the lease's end to now + extend, never earlier than it is."""

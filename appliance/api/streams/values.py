@@ -35,7 +35,8 @@ _NANOS: Final = range(1_000_000_000)
 _KNOWN_COMMANDS_MAX: Final = 4_096
 
 _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
-_known_commands: set[str] = set()
+_known_commands: dict[str, int] = {}
+"""Commands that were found good, with the bytes that they take in an event."""
 
 
 def new_task(
@@ -48,9 +49,13 @@ def new_task(
 ) -> NewTask:
     """The task that an event asks for. `clock` gives the time (ms); raises Problem naming the field."""
     command = create.command
-    if command not in _known_commands:
-        _learn(command)
-    payload = json_text(create.payload or b"null", payload_bytes_max, "payload")
+    command_bytes = _known_commands.get(command) or _learn(command)
+    content = create.payload
+    payload = json_text(content or b"null", payload_bytes_max, "payload")
+    # What most creates are is seen by their size: a command, a payload and a number, and no other field.
+    rest_bytes = create.ByteSize() - command_bytes - len(content)
+    if rest_bytes == _two_field_bytes(create.seq, len(content)):
+        return NewTask(command, payload, 0, max_attempts, "", "", 0, 0, "", "", b"", True)
     priority = create.priority
     if not 0 <= priority <= PRIORITY_MAX:
         raise invalid(f"priority must be from 0 to {PRIORITY_MAX}")
@@ -121,11 +126,18 @@ def words(text: str, field: str) -> str:
     return text
 
 
-def _learn(command: str) -> None:
+def _learn(command: str) -> int:
     check_command(command, "command")
     if len(_known_commands) >= _KNOWN_COMMANDS_MAX:
         _known_commands.clear()
-    _known_commands.add(command)
+    encoded_bytes = _known_commands[command] = CreateTask(command=command).ByteSize()
+    return encoded_bytes
+
+
+def _two_field_bytes(seq: int, payload_bytes: int) -> int:
+    """What `seq` takes in an event, and the tag and size of the payload; both are left out where they are empty."""
+    seq_bytes = 1 + (seq.bit_length() + 6) // 7 if seq else 0
+    return seq_bytes + 1 + (payload_bytes.bit_length() + 6) // 7 if payload_bytes else seq_bytes
 
 
 def _run_at(create: CreateTask, now: int) -> int:
