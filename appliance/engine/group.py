@@ -67,7 +67,7 @@ class Group:
         seed = SEEDS[table]
         self.tables[table].update(
             [
-                (key, content + crc32(content, crc32(key, seed)).to_bytes(4, "big"))
+                (key, content + crc32(key + content, seed).to_bytes(4, "big"))
                 for key, content in zip(keys, contents, strict=True)
             ]
         )
@@ -93,7 +93,8 @@ class Group:
                 self.fresh[table].add(key)
             rows[key] = b""
             return
-        if rows.keys().isdisjoint(keys):
+        if table not in self._with_deletes or rows.keys().isdisjoint(keys):
+            # Without deletes there is nothing that a row can lie above.
             self.fresh[table].update(keys)
         else:
             self.fresh[table].update(key for key in keys if key not in rows)
@@ -111,12 +112,17 @@ class Group:
 
     def delete_keys(self, table: int, keys: list[bytes]) -> None:
         """Delete rows that exist now."""
-        if len(keys) > 1 and self.fresh[table].isdisjoint(keys):
-            self.tables[table].update(dict.fromkeys(keys))
+        fresh, rows = self.fresh[table], self.tables[table]
+        if fresh.isdisjoint(keys):
+            rows.update(dict.fromkeys(keys))
             self._with_deletes.add(table)
-            return
-        for key in keys:
-            self.delete(table, key)
+        elif fresh.issuperset(keys):
+            fresh.difference_update(keys)
+            for key in keys:
+                del rows[key]
+        else:
+            for key in keys:
+                self.delete(table, key)
 
     def within(self, table: int, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         """What this group says about low <= key < high: contents, and None for deletes; in no order."""

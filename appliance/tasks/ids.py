@@ -33,19 +33,29 @@ class Ids:
         self._counter = _counter_of(last)
         self._base = self._ms << 80 | self._suffix
 
+    def take(self, now_ms: int, count: int) -> list[bytes]:
+        """So many new ids, in order, each greater than every one before it."""
+        if now_ms > self._ms:
+            self._ms, self._counter = now_ms, -1
+            self._base = now_ms << 80 | self._suffix
+        first = self._counter + 1
+        last = self._counter = self._counter + count
+        if last >> _COUNTER_LOW_BITS:
+            values = [self._value(counter) for counter in range(first, last + 1)]
+        else:
+            low, high = self._base + first * _COUNTER_STEP, self._base + last * _COUNTER_STEP
+            values = list(range(low, high + 1, _COUNTER_STEP))
+        ids = [value.to_bytes(16, "big") for value in values]
+        self.last = ids[-1]
+        return ids
+
+    def _value(self, counter: int) -> int:
+        high = counter >> _COUNTER_LOW_BITS
+        return self._base + (counter & _COUNTER_LOW_MASK) * _COUNTER_STEP + (high << 64)
+
     def next(self, now_ms: int) -> bytes:
         """A new id, greater than every one before it."""
-        if now_ms > self._ms:
-            self._ms = now_ms
-            self._counter = 0
-            self._base = now_ms << 80 | self._suffix
-            self.last = self._base.to_bytes(16, "big")
-            return self.last
-        self._counter = counter = self._counter + 1
-        high = counter >> _COUNTER_LOW_BITS
-        value = self._base + (counter & _COUNTER_LOW_MASK) * _COUNTER_STEP + (high << 64)
-        self.last = value.to_bytes(16, "big")
-        return self.last
+        return self.take(now_ms, 1)[0]
 
 
 def _counter_of(task_id: bytes) -> int:

@@ -76,14 +76,16 @@ class Tasks(Moves):
         """
         tenant = self.registry.tenants.get(tenant_name) or self.registry.tenant(tenant_name)
         group = self.overlay.open
-        next_id, hot_add = self._ids.next, self.hot.add
+        hot_add = self.hot.add
+        # Items that make nothing leave gaps, which mean nothing.
+        new_ids = self._ids.take(now, len(items)) if items else []
         outcomes: list[Created | Problem] = []
         made: Made = ([], [], [], [])
         ids, bodies, states, ready = made
         queue: Queue | None = None
         like: tuple[int, int, int, int, bool, bool] | None = None
         state, encoded = _NO_STATE, b""
-        for new in items:
+        for task_id, new in zip(new_ids, items, strict=True):
             if isinstance(new, Problem):
                 outcomes.append(new)
                 continue
@@ -116,7 +118,6 @@ class Tasks(Moves):
                 state = State(PENDING, queue.prefix, new.priority, max_attempts, now, run_at, bool(key))
                 state.payload_bytes, state.hooked = size, bool(webhook)
                 encoded = encode_row(state)
-            task_id = next_id(now)
             body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
             if key:
                 group.put_new(IDEM, idem_key(queue.prefix, key), encode_row(Idem(task_id, new.request_hash)))

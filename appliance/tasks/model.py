@@ -107,7 +107,7 @@ class CreateBatch(Operation, gc=False):
 
     @property
     def size_bytes(self) -> int:
-        return sum(512 + (0 if isinstance(task, Problem) else len(task.payload)) for task in self.tasks)
+        return sum([512 if isinstance(task, Problem) else 512 + len(task.payload) for task in self.tasks])
 
 
 class Claim(Operation, gc=False):
@@ -201,7 +201,7 @@ class FinishBatch(Operation, gc=False):
 
     @property
     def size_bytes(self) -> int:
-        return sum(512 + (0 if isinstance(item, Problem) else len(item.result)) for item in self.items)
+        return sum([512 if isinstance(item, Problem) else 512 + len(item.result) for item in self.items])
 
 
 class Cancel(Operation, gc=False):

@@ -51,11 +51,13 @@ def timestamp_field(number: int, time_ms: int) -> bytes:
 def joined(number: int, messages: Iterable[bytes]) -> bytes:
     """A repeated message field."""
     tag = varint(number << 3 | 2)
-    parts = []
+    parts: list[bytes] = []
+    last, head = -1, b""
     for message in messages:
-        size = len(message)
-        parts.append(tag + (_ONE_BYTE[size] if size < 128 else varint(size)))
-        parts.append(message)
+        if len(message) != last:
+            last = len(message)
+            head = tag + varint(last)
+        parts += (head, message)
     return b"".join(parts)
 
 
