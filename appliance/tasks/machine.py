@@ -16,7 +16,18 @@ from typing import Final
 
 from appliance import errors
 from appliance.engine.rows import CLAIMED, COMPLETED, PENDING, Body, DamagedRow, Idem, State, decode_idem, encode_row
-from appliance.engine.tables import BODY, EXPIRE, IDEM, LEASE, PRIORITY_BYTES, QUEUE_BYTES, READY, STATE, idem_key
+from appliance.engine.tables import (
+    BODY,
+    EXPIRE,
+    IDEM,
+    LEASE,
+    PRIORITY_BYTES,
+    QUEUE_BYTES,
+    READY,
+    STATE,
+    idem_key,
+    prefix_end,
+)
 from appliance.errors import Problem
 from appliance.tasks import table
 from appliance.tasks.backoff import abandon_delay_ms, backoff_ms
@@ -50,6 +61,9 @@ _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
 _COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
 _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 
+LAST_KEY_EVERY: Final = 1_000
+"""Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
+
 _NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
 Made = tuple[list[bytes], list[bytes], list[bytes], list[bytes]]
@@ -77,6 +91,7 @@ class Tasks(Moves):
         tenant = self.registry.tenants.get(tenant_name) or self.registry.tenant(tenant_name)
         group = self.overlay.open
         hot_add = self.hot.add
+        row_key = b""
         # Items that make nothing leave gaps, which mean nothing.
         new_ids = self._ids.take(now, len(items)) if items else []
         outcomes: list[Created | Problem] = []
@@ -98,11 +113,15 @@ class Tasks(Moves):
                 if ids and queue is not None and queue.restricted:
                     # What was made before counts against a limit.
                     self._write(queue, made)
+                row_key = b""
                 try:
-                    found = self._replayed(now, tenant, queue, new, made)
-                    if found is not None:
-                        outcomes.append(found)
-                        continue
+                    if key and queue is not None:
+                        row_key = idem_key(queue.prefix, key)
+                        found = self._replayed(queue, row_key, new, made)
+                        if found is not None:
+                            outcomes.append(found)
+                            continue
+                    self._check_taken(now, tenant, queue, new)
                     queue = queue or self.registry.queue(group, tenant, new.command)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
@@ -120,7 +139,10 @@ class Tasks(Moves):
                 encoded = encode_row(state)
             body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
             if key:
-                group.put_new(IDEM, idem_key(queue.prefix, key), encode_row(Idem(task_id, new.request_hash)))
+                row_key = row_key or idem_key(queue.prefix, key)
+                group.put_new(IDEM, row_key, encode_row(Idem(task_id, new.request_hash)))
+                if queue.last_key is not None and row_key > queue.last_key:
+                    queue.last_key = row_key
             queue.stored_bytes += size
             tenant.stored_bytes += size
             hot_add(task_id, state, body)
@@ -152,21 +174,41 @@ class Tasks(Moves):
         for rows in made:
             rows.clear()
 
-    def _replayed(
-        self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask, made: Made
-    ) -> Created | Problem | None:
-        """What a create gets without making anything: the earlier task of its key, or a refusal."""
-        if new.key and queue is not None:
-            row = self.overlay.get(IDEM, idem_key(queue.prefix, new.key))
-            if row is not None:
-                # The earlier task may be one of those that are not written yet.
-                self._write(queue, made)
-                return self._replay(decode_idem(row), new)
+    def _replayed(self, queue: Queue, row_key: bytes, new: NewTask, made: Made) -> Created | Problem | None:
+        """What a create gets for whose key there is a task already; None where there is none."""
+        if queue.last_key is None:
+            self._learn_last_key(queue, row_key)
+        elif row_key > queue.last_key:
+            return None
+        row = self.overlay.get(IDEM, row_key)
+        if row is None:
+            return None
+        # The earlier task may be one of those that are not written yet.
+        self._write(queue, made)
+        return self._replay(decode_idem(row), new)
+
+    def _learn_last_key(self, queue: Queue, row_key: bytes) -> None:
+        """Find out, now and then, whether this key lies behind all others: then those that grow need no look."""
+        queue.key_looks += 1
+        if queue.key_looks % LAST_KEY_EVERY != 1:
+            return
+        try:
+            if not self.overlay.scan(IDEM, row_key, prefix_end(queue.prefix), 1):
+                queue.last_key = row_key
+        except DamagedRow as damage:
+            self.on_damage(damage)
+
+    def _check_taken(self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask) -> None:
+        """Raises Problem for a task that is not taken now."""
+        problem = None
         if not self.accepts_creates:
-            return errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
-        if queue is None:
-            return refusal_by_tenant(tenant, new)
-        return refusal_by_queue(now, queue, new) if queue.restricted else None
+            problem = errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
+        elif queue is None:
+            problem = refusal_by_tenant(tenant, new)
+        elif queue.restricted:
+            problem = refusal_by_queue(now, queue, new)
+        if problem is not None:
+            raise problem
 
     def _replay(self, idem: Idem, new: NewTask) -> Created | Problem:
         task = self.task(idem.id)

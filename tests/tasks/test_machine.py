@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING
 from appliance.engine.tables import BODY, EXPIRE, IDEM, LEASE, STATE
@@ -83,6 +85,38 @@ def test_a_key_in_one_batch_twice_makes_one_task(desk: Desk) -> None:
     one, two = desk.ask(create_batch(2, key="k"))
     assert one.task.id == two.task.id
     assert (one.replayed, two.replayed) == (False, True)
+
+
+@given(st.lists(st.integers(0, 12) | st.sampled_from(["restart", "fail", "sweep"]), max_size=40))
+def test_a_key_makes_one_task_in_whatever_order_keys_come(steps: list[int | str]) -> None:
+    desk = Desk(TaskSettings(retention_ms=1_000))
+    known: dict[str, bytes] = {}
+    for step in steps:
+        if step == "restart":
+            desk.start()
+        elif step == "fail":
+            desk.offer(create(key="lost"))
+            desk.scheduler.pump(desk.now)
+            desk.fail()
+        elif step == "sweep":
+            desk.ask(FinishBatch(TENANT, unheard, [finish(task) for task in desk.claim(count=100)]))
+            desk.pass_ms(2_000)
+            known.clear()
+        else:
+            key = f"{step:02}"
+            made = desk.ask(create(key=key))
+            assert made.replayed is (key in known)
+            assert known.setdefault(key, made.task.id) == made.task.id
+
+
+@pytest.mark.parametrize("stored", [["5"], ["5", "7"], [str(number) for number in range(20)]])
+def test_after_a_start_keys_are_found_on_either_side_of_those_in_the_store(desk: Desk, stored: list[str]) -> None:
+    known = {key: desk.create(key=key).id for key in stored}
+    desk.start()
+    for key in ["6", *stored, "8", "6", "9", *stored, "8"]:
+        made = desk.ask(create(key=key))
+        assert made.replayed is (key in known)
+        assert known.setdefault(key, made.task.id) == made.task.id
 
 
 NEW_TASKS = [

@@ -34,6 +34,10 @@ _TIMESTAMP_SECONDS: Final = range(-62_135_596_800, 253_402_300_800)
 _NANOS: Final = range(1_000_000_000)
 _KNOWN_COMMANDS_MAX: Final = 4_096
 
+_ONE_BYTE_SIZES: Final = 128
+_KEY_HEAD_BYTES: Final = 2
+"""Tag and size of a key in an event, while its size takes one byte."""
+
 _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
 _known_commands: dict[str, int] = {}
 """Commands that were found good, with the bytes that they take in an event."""
@@ -52,10 +56,14 @@ def new_task(
     command_bytes = _known_commands.get(command) or _learn(command)
     content = create.payload
     payload = json_text(content or b"null", payload_bytes_max, "payload")
-    # What most creates are is seen by their size: a command, a payload and a number, and no other field.
-    rest_bytes = create.ByteSize() - command_bytes - len(content)
-    if rest_bytes == _two_field_bytes(create.seq, len(content)):
+    # What most creates are is seen by their size: a command, a payload and a number, perhaps a key, and nothing else.
+    rest_bytes = create.ByteSize() - command_bytes - len(content) - _two_fields_bytes(create.seq, len(content))
+    if not rest_bytes:
         return NewTask(command, payload, 0, max_attempts, "", "", 0, 0, "", "", b"", True)
+    key = create.idempotency_key
+    if key and len(key) == rest_bytes - _KEY_HEAD_BYTES and key.isascii() and len(key) < _ONE_BYTE_SIZES:
+        digest = request_hash(command, payload, 0, max_attempts, "", 0, 0)
+        return NewTask(command, payload, 0, max_attempts, "", key, 0, 0, "", "", digest, True)
     priority = create.priority
     if not 0 <= priority <= PRIORITY_MAX:
         raise invalid(f"priority must be from 0 to {PRIORITY_MAX}")
@@ -67,7 +75,6 @@ def new_task(
         raise invalid(f"delay_seconds must be from 0 to {DELAY_SECONDS_MAX}")
     run_at = _run_at(create, clock()) if create.HasField("run_at") else 0
     webhook = create.webhook and callable_url(create.webhook, "webhook", allow_private=private_webhooks)
-    key = create.idempotency_key
     parent = create.trace_parent and trace_text(create.trace_parent, TRACE_PARENT_CHARS_MAX, "trace_parent")
     state = create.trace_state and trace_text(create.trace_state, TRACE_STATE_CHARS_MAX, "trace_state")
     digest = b""
@@ -134,7 +141,7 @@ def _learn(command: str) -> int:
     return encoded_bytes
 
 
-def _two_field_bytes(seq: int, payload_bytes: int) -> int:
+def _two_fields_bytes(seq: int, payload_bytes: int) -> int:
     """What `seq` takes in an event, and the tag and size of the payload; both are left out where they are empty."""
     seq_bytes = 1 + (seq.bit_length() + 6) // 7 if seq else 0
     return seq_bytes + 1 + (payload_bytes.bit_length() + 6) // 7 if payload_bytes else seq_bytes
