@@ -4,8 +4,9 @@ import asyncio
 from pathlib import Path
 
 from appliance.engine import crashpoints
-from tests.campaigns.history import CANCEL, PAUSE, REQUEUE
+from tests.campaigns.history import CANCEL, REQUEUE
 from tests.campaigns.kill import KINDS, Campaign
+from tests.campaigns.pauses import PAUSE
 
 SEED = 20_260
 
