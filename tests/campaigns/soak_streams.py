@@ -38,8 +38,8 @@ LATE_SECONDS: Final = 1.0
 FAREWELL_SECONDS: Final = 5.0
 REFUSED_LOOKS: Final = 200
 """Attempts in a row to open streams with tokens that the node doesn't take, before that is an error."""
-LEGAL_REFUSALS: Final = frozenset(("unavailable", "not-claimed", "lease-lost", "not-found"))
-"""The node goes; or somebody else has, or had, the task by now."""
+LEGAL_REFUSALS: Final = frozenset(("unavailable", "not-claimed", "lease-lost", "permission-denied", "not-found"))
+"""The node goes; or the lease is over, and somebody else has, or had, the task by now."""
 LEGAL_ENDS: Final = re.compile("closed the connection|going away, error 0|gRPC status (14|16)")
 
 _CREATED: Final = re.compile(rb"\x10\x01\x1a\x24([0-9a-f-]{36})")
