@@ -267,7 +267,9 @@ class Node:
         return codeq("check", "--directory", str(self.folder / "data"))
 
 
-def codeq(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def codeq(
+    *arguments: str, environ: Mapping[str, str] | None = None, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [*CODEQ, *arguments],
@@ -275,7 +277,7 @@ def codeq(*arguments: str, environ: Mapping[str, str] | None = None) -> subproce
         env=clean_environment(environ or {}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
         check=False,
     )
 
