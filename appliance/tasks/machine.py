@@ -31,6 +31,7 @@ from appliance.engine.tables import (
 from appliance.errors import Problem
 from appliance.tasks import table
 from appliance.tasks.backoff import abandon_delay_ms, backoff_ms
+from appliance.tasks.ids import id_time_ms
 from appliance.tasks.intake import attempts_of, refusal_by_queue, refusal_by_tenant
 from appliance.tasks.judgement import STATUS_OF, guard, holds
 from appliance.tasks.lines import Waiter
@@ -277,6 +278,7 @@ class Tasks(Moves):
         states: list[bytes] = []
         like: State | None = None
         state, encoded = _NO_STATE, b""
+        waited, waited_ms = 0, self._waited_ms
         payload_bytes = 0
         for _ in range(looks):
             if len(ids) == wanted or payload_bytes >= enough_bytes:
@@ -299,7 +301,7 @@ class Tasks(Moves):
             if old is not like:
                 if old.status != PENDING:
                     continue
-                like, state = old, claimed(_CLAIM, old, now, claim)
+                like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
                 encoded = encode_row(state)
             hot.claimed(task_id, state)
             left.append(key)
@@ -307,7 +309,7 @@ class Tasks(Moves):
             states.append(encoded)
             tasks.append(Task(task_id, body, state))
             payload_bytes += len(body.payload)
-            self._waited_ms.append(now - body.created)
+            waited_ms.append(waited)
         if ids:
             self.count(_CLAIM, queue, len(ids))
             group.put_all(STATE, ids, states)
@@ -369,6 +371,7 @@ class Tasks(Moves):
         queue, edge, expires = None, _COMPLETE, 0
         like: State | None = None
         state, encoded, lease_prefix = _NO_STATE, b"", b""
+        ran, lived, ran_ms, lived_ms = 0, 0, self._ran_ms, self._lived_ms
         for action in actions:
             if isinstance(action, Problem):
                 outcomes.append(action)
@@ -410,6 +413,8 @@ class Tasks(Moves):
                 state = ended(STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
                 encoded = encode_row(state)
                 lease_prefix = queue.tenant.prefix + old.lease_until.to_bytes(8, "big")
+                # Tasks that share a state were created together.
+                ran, lived = now - old.claimed, now - id_time_ms(task_id)
             if state.hooked:
                 try:
                     self.add_to_outbox(now, queue, task_id, state)
@@ -424,7 +429,8 @@ class Tasks(Moves):
             ids.append(task_id)
             states.append(encoded)
             left.append(lease_prefix + task_id)
-            self._ran_ms.append(now - old.claimed)
+            ran_ms.append(ran)
+            lived_ms.append(lived)
             outcomes.append(Record(task_id, state))
         if queue is not None:
             self._write_ended(edge, queue, expires, ended_tasks)
@@ -446,7 +452,6 @@ class Tasks(Moves):
         group.delete_keys(LEASE, left)
         group.put_keys(EXPIRE, entered)
         self.retention.push_all(entered)
-        self._ended_ids += ids
         group.finished += ids
         for rows in tasks:
             rows.clear()

@@ -107,7 +107,7 @@ class Moves:
         self._timings = timings or Timings()
         self._waited_ms: list[int] = []
         self._ran_ms: list[int] = []
-        self._ended_ids: list[bytes] = []
+        self._lived_ms: list[int] = []
         row = overlay.get(META, MARK_KEY)
         self.mark = decode_mark(row) if row is not None else Mark()
         self._ids = Ids(self.mark.last_id, shard, rng.getrandbits(32))
@@ -144,18 +144,18 @@ class Moves:
         self.registry.write_dirty(group)
         self.mark = Mark(self._ids.last, now, self.registry.next_tenant)
         group.put(META, MARK_KEY, encode_row(self.mark))
-        self._report_timings(now)
+        self._report_timings()
 
-    def _report_timings(self, now: int) -> None:
+    def _report_timings(self) -> None:
         if self._waited_ms:
             self._timings.waited(self._waited_ms)
             self._waited_ms = []
         if self._ran_ms:
             self._timings.ran(self._ran_ms)
             self._ran_ms = []
-        if self._ended_ids:
-            self._timings.lived([now - id_time_ms(task_id) for task_id in self._ended_ids])
-            self._ended_ids = []
+        if self._lived_ms:
+            self._timings.lived(self._lived_ms)
+            self._lived_ms = []
 
     # Reading through the overlay.
 
@@ -261,7 +261,7 @@ class Moves:
         if state.hooked:
             self.add_to_outbox(now, queue, task_id, state)
         self.hot.drop(task_id)
-        self._ended_ids.append(task_id)
+        self._lived_ms.append(now - id_time_ms(task_id))
         self.move(edge, queue, task_id, state.priority, left_at, state.expires, state)
         self.overlay.open.finished.append(task_id)
 
