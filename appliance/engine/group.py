@@ -5,7 +5,7 @@ row means, nor how the group becomes durable. Lives on the loop; closed groups a
 reads them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -148,11 +148,15 @@ class Group:
 
     def _closed(self, table: int, rows: dict[bytes, bytes | None]) -> TableWrites:
         deletes: list[bytes] = []
-        puts: Iterable[tuple[bytes, Any]] = rows.items()
         if table in self._with_deletes:
             deletes = sorted([key for key, row in rows.items() if row is None])
-            puts = [item for item in rows.items() if item[1] is not None]
+        puts: list[tuple[bytes, Any]]
         if table in self._bare:
             seed = SEEDS[table]
-            puts = [(key, row or crc32(key, seed).to_bytes(4, "big")) for key, row in puts]
-        return TableWrites(table, deletes, sorted(puts))
+            puts = [(key, row or crc32(key, seed).to_bytes(4, "big")) for key, row in rows.items() if row is not None]
+        elif deletes:
+            puts = [item for item in rows.items() if item[1] is not None]
+        else:
+            puts = list(rows.items())
+        puts.sort()
+        return TableWrites(table, deletes, puts)
