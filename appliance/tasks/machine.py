@@ -10,7 +10,8 @@ durable.
 When a group fails, the whole object is thrown away and built anew from the store: nothing in here survives on its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from heapq import heappop
 from typing import Final
 
@@ -31,6 +32,7 @@ from appliance.engine.tables import (
 from appliance.errors import Problem
 from appliance.tasks import table
 from appliance.tasks.backoff import abandon_delay_ms, backoff_ms
+from appliance.tasks.heads import Heads
 from appliance.tasks.ids import id_time_ms
 from appliance.tasks.intake import attempts_of, refusal_by_queue, refusal_by_tenant
 from appliance.tasks.judgement import STATUS_OF, guard, holds
@@ -52,7 +54,7 @@ from appliance.tasks.model import (
 from appliance.tasks.moves import Moves
 from appliance.tasks.queues import Queue, Tenant
 from appliance.tasks.states import claimed, ended, replaced, returned
-from appliance.tasks.table import TABLE, Edge
+from appliance.tasks.table import EDGES, TABLE, Edge
 
 NACKED: Final = "nacked without a reason"
 
@@ -65,13 +67,19 @@ _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 LAST_KEY_EVERY: Final = 1_000
 """Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
 
+
+def _nowhere() -> None:
+    """The only queue is known."""
+
+
 _NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
-Made = tuple[list[bytes], list[bytes], list[bytes], list[bytes]]
-"""New tasks of one queue that are not in the group yet: ids, bodies and states as rows, and keys in `ready`."""
+Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
+"""New tasks that are not in the group yet: ids, bodies and states as rows, and the keys in `ready` of each queue."""
 
-Ended = tuple[list[bytes], list[bytes], list[bytes]]
-"""Tasks of one queue with results that are not in the group yet: ids, states as rows, and keys in `lease`."""
+Ended = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[tuple[Queue, Edge, int]]]
+"""Tasks of one tenant with results that are not in the group yet: ids, states as rows, keys in `lease` and in `expire`,
+and runs of one queue and edge, each with the place where it begins."""
 
 
 class Tasks(Moves):
@@ -96,7 +104,7 @@ class Tasks(Moves):
         # Items that make nothing leave gaps, which mean nothing.
         new_ids = self._ids.take(now, len(items)) if items else []
         outcomes: list[Created | Problem] = []
-        made: Made = ([], [], [], [])
+        made: Made = ([], [], [], {})
         ids, bodies, states, ready = made
         queue: Queue | None = None
         like: tuple[int, int, int, int, bool, bool] | None = None
@@ -107,13 +115,11 @@ class Tasks(Moves):
                 continue
             key, webhook, size = new.key, new.webhook, len(new.payload)
             if queue is None or new.command != queue.command:
-                if ids and queue is not None:
-                    self._write(queue, made)
                 queue, like = tenant.queues.get(new.command), None
             if queue is None or key or queue.restricted or not self.accepts_creates:
                 if ids and queue is not None and queue.restricted:
                     # What was made before counts against a limit.
-                    self._write(queue, made)
+                    self._write(made)
                 row_key = b""
                 try:
                     if key and queue is not None:
@@ -154,24 +160,26 @@ class Tasks(Moves):
                 queue.created += 1
                 self.move(_CREATE_LATER, queue, task_id, new.priority, 0, run_at, None)
             else:
-                ready.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
+                keys = ready.get(queue)
+                if keys is None:
+                    keys = ready[queue] = []
+                keys.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
             outcomes.append(Created(Task(task_id, body, state)))
-        if ids and queue is not None:
-            self._write(queue, made)
+        if ids:
+            self._write(made)
         return outcomes
 
-    def _write(self, queue: Queue, made: Made) -> None:
-        """The rows of new tasks of one queue go into the group; those that are ready take their places."""
+    def _write(self, made: Made) -> None:
+        """The rows of new tasks go into the group; those that are ready take their places."""
         ids, bodies, states, ready = made
         group = self.overlay.open
         # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
         group.put_all(BODY, ids, bodies)
         group.put_all(STATE, ids, states)
-        if ready:
-            count = len(ready)
-            queue.created += count
-            self.count(_CREATE_NOW, queue, count)
-            self.enter_ready(queue, ready)
+        for queue, keys in ready.items():
+            queue.created += len(keys)
+            self.count(_CREATE_NOW, queue, len(keys))
+            self.enter_ready(queue, keys)
         for rows in made:
             rows.clear()
 
@@ -185,7 +193,7 @@ class Tasks(Moves):
         if row is None:
             return None
         # The earlier task may be one of those that are not written yet.
-        self._write(queue, made)
+        self._write(made)
         return self._replay(decode_idem(row), new)
 
     def _learn_last_key(self, queue: Queue, row_key: bytes) -> None:
@@ -226,92 +234,68 @@ class Tasks(Moves):
         tasks: list[Task] = []
         if tenant is None:
             return tasks
-        overlay = self.overlay
-        queues: list[Queue] | None = None
-        if claim.commands is not None:
-            queues = [queue for command in claim.commands if (queue := tenant.dispatching.get(command)) is not None]
+        overlay, hot = self.overlay, self.hot
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
-        alone = queues is not None and len(queues) == 1
         if tenant.control.in_flight_max is not None:
             wanted = min(wanted, tenant.control.in_flight_max - tenant.in_flight)
-        while len(tasks) < wanted and enough_bytes > 0:
-            try:
-                first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
-                if first is None:
-                    break
-                # From a queue that stands alone all can be taken at once; otherwise the heads are compared each time.
-                looks = len(first.window.heap) if alone else 1
-                enough_bytes -= self._lease(now, first, claim, looks, wanted - len(tasks), enough_bytes, tasks)
-            except DamagedRow as damage:
-                # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
-                self.on_damage(damage)
-                break
-            if first.window.horizon is not None and first.window.wants_refill:
-                self.low_windows[first] = None
-        return tasks
-
-    def _smallest_head(self, queues: list[Queue]) -> Queue | None:
-        if len(queues) == 1:
-            queue = queues[0]
-            return queue if queue.window.heap or queue.window.head(self.overlay) is not None else None
-        best, best_suffix = None, b""
-        for queue in queues:
-            head = queue.window.head(self.overlay)
-            if head is not None and (best is None or head[QUEUE_BYTES:] < best_suffix):
-                best, best_suffix = queue, head[QUEUE_BYTES:]
-        return best
-
-    def _lease(
-        self, now: int, queue: Queue, claim: Claim, looks: int, wanted: int, enough_bytes: int, tasks: list[Task]
-    ) -> int:
-        """Take up to `looks` keys from the head of a window and lease what they stand for; it goes into `tasks`.
-
-        Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over. Stops at
-        `wanted` tasks or `enough_bytes` of payload; returns the bytes of the payloads.
-        """
-        group, hot = self.overlay.open, self.hot
-        until = now + claim.lease_ms
-        lease_prefix = queue.tenant.prefix + until.to_bytes(8, "big")
-        heap = queue.window.heap
+        lease_prefix = tenant.prefix + (now + claim.lease_ms).to_bytes(8, "big")
         left: list[bytes] = []
         ids: list[bytes] = []
         states: list[bytes] = []
+        counts: dict[Queue, int] = {}
         like: State | None = None
-        state, encoded = _NO_STATE, b""
+        state, encoded, key = _NO_STATE, b"", b""
         waited, waited_ms = 0, self._waited_ms
         payload_bytes = 0
-        for _ in range(looks):
-            if len(ids) == wanted or payload_bytes >= enough_bytes:
-                break
-            key = heappop(heap)
-            task_id = key[QUEUE_BYTES + 1 :]
-            entry = hot.get(task_id)
-            body = entry[1] if entry is not None else None
-            if entry is not None and body is not None:
-                old = entry[0]
-            else:
-                try:
-                    task = self.task(task_id)
-                except DamagedRow as damage:
-                    self.on_damage(damage)
+        try:
+            alone, first_queue = self._where(tenant, claim)
+            while len(ids) < wanted and payload_bytes < enough_bytes:
+                queue = alone if alone is not None else first_queue()
+                if queue is None or (not queue.window.heap and queue.window.head(overlay) is None):
+                    break
+                if queue not in counts:
+                    counts[queue] = 0
+                before, key = key, heappop(queue.window.heap)
+                # Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over.
+                if key == before:
                     continue
-                if task is None:
-                    continue
-                old, body = task.state, task.body
-            if old is not like:
-                if old.status != PENDING:
-                    continue
-                like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
-                encoded = encode_row(state)
-            hot.claimed(task_id, state)
-            left.append(key)
-            ids.append(task_id)
-            states.append(encoded)
-            tasks.append(Task(task_id, body, state))
-            payload_bytes += len(body.payload)
-            waited_ms.append(waited)
+                task_id = key[QUEUE_BYTES + 1 :]
+                entry = hot.get(task_id)
+                body = entry[1] if entry is not None else None
+                if entry is not None and body is not None:
+                    old = entry[0]
+                else:
+                    try:
+                        task = self.task(task_id)
+                    except DamagedRow as damage:
+                        self.on_damage(damage)
+                        continue
+                    if task is None:
+                        continue
+                    old, body = task.state, task.body
+                if old is not like:
+                    if old.status != PENDING:
+                        continue
+                    like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
+                    encoded = encode_row(state)
+                hot.claimed(task_id, state)
+                counts[queue] += 1
+                left.append(key)
+                ids.append(task_id)
+                states.append(encoded)
+                tasks.append(Task(task_id, body, state))
+                payload_bytes += len(body.payload)
+                waited_ms.append(waited)
+        except DamagedRow as damage:
+            # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
+            self.on_damage(damage)
+        for queue, count in counts.items():
+            if count:
+                self.count(_CLAIM, queue, count)
+            if queue.window.wants_refill:
+                self.low_windows[queue] = None
         if ids:
-            self.count(_CLAIM, queue, len(ids))
+            group = self.overlay.open
             group.put_all(STATE, ids, states)
             group.delete_keys(READY, left)
             entered = [lease_prefix + task_id for task_id in ids]
@@ -319,7 +303,19 @@ class Tasks(Moves):
             self.leases.push_all(entered)
             # The answer holds the payloads in memory until the group is durable.
             group.bytes_count += payload_bytes
-        return payload_bytes
+        return tasks
+
+    def _where(self, tenant: Tenant, claim: Claim) -> tuple[Queue | None, Callable[[], Queue | None]]:
+        """Where a claim finds its tasks: the one queue, or what tells the queue of the next task. Raises DamagedRow."""
+        if claim.commands is None:
+            return None, partial(tenant.first_queue, self.overlay)
+        queues = self._named(tenant, claim.commands)
+        if len(queues) == 1:
+            return queues[0], _nowhere
+        return None, Heads(queues, self.overlay).first
+
+    def _named(self, tenant: Tenant, commands: Iterable[str]) -> list[Queue]:
+        return [queue for command in commands if (queue := tenant.dispatching.get(command)) is not None]
 
     def wait(self, now: int, claim: Claim) -> None:
         """Put a claim that found nothing into the lines of its queues, until its deadline."""
@@ -336,11 +332,10 @@ class Tasks(Moves):
         """A claim began to wait although there may be work for it: have it looked at."""
         tenant = self.registry.tenants[claim.tenant]
         try:
-            if claim.commands is None:
-                queue = tenant.first_queue(self.overlay)
-            else:
-                named = (tenant.dispatching.get(command) for command in claim.commands)
-                queue = self._smallest_head([queue for queue in named if queue is not None])
+            alone, first_queue = self._where(tenant, claim)
+            queue = first_queue() if alone is None else alone
+            if queue is not None and queue.window.head(self.overlay) is None:
+                queue = None
         except DamagedRow as damage:
             self.on_damage(damage)
             return
@@ -366,9 +361,10 @@ class Tasks(Moves):
         """Record results, in order; an outcome for each. Items that are Problems already pass through."""
         hot, queues = self.hot, self.registry.by_prefix
         outcomes: list[Record | Problem] = []
-        ended_tasks: Ended = ([], [], [])
-        ids, states, left = ended_tasks
-        queue, edge, expires = None, _COMPLETE, 0
+        ended_tasks: Ended = ([], [], [], [], [])
+        ids, states, left, entered, runs = ended_tasks
+        queue, edge = None, _COMPLETE
+        expires, expire_prefix = 0, b""
         like: State | None = None
         state, encoded, lease_prefix = _NO_STATE, b"", b""
         ran, lived, ran_ms, lived_ms = 0, 0, self._ran_ms, self._lived_ms
@@ -383,9 +379,8 @@ class Tasks(Moves):
                 old = entry[0]
             else:
                 try:
-                    if queue is not None:
-                        # It may be the same task again.
-                        self._write_ended(edge, queue, expires, ended_tasks)
+                    # It may be the same task again.
+                    self._write_ended(ended_tasks)
                     found = self._judge(now, action, table.COMPLETE if action.completed else table.FAIL, same_json)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
@@ -398,11 +393,11 @@ class Tasks(Moves):
                     continue
                 old = found
             next_edge = _COMPLETE if action.completed else _FAIL
-            if queue is None or next_edge is not edge or old.queue != queue.prefix:
-                if queue is not None:
-                    self._write_ended(edge, queue, expires, ended_tasks)
+            if queue is None or next_edge is not edge or old.queue != queue.prefix or not runs:
                 queue, edge, like = queues[old.queue], next_edge, None
+                runs.append((queue, edge, len(ids)))
                 expires = now + queue.settings.retention_ms
+                expire_prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
             if (
                 old is not like
                 or action.result != state.result
@@ -429,25 +424,30 @@ class Tasks(Moves):
             ids.append(task_id)
             states.append(encoded)
             left.append(lease_prefix + task_id)
+            entered.append(expire_prefix + task_id)
             ran_ms.append(ran)
             lived_ms.append(lived)
             outcomes.append(Record(task_id, state))
-        if queue is not None:
-            self._write_ended(edge, queue, expires, ended_tasks)
+        self._write_ended(ended_tasks)
         return outcomes
 
     def _is_of(self, state: State, tenant_name: str) -> bool:
         return self.registry.by_prefix[state.queue].tenant.name == tenant_name
 
-    def _write_ended(self, edge: Edge, queue: Queue, expires: int, tasks: Ended) -> None:
-        """Claimed tasks of one queue get their last rows, and leave the index of leases for that of retention."""
-        ids, states, left = tasks
+    def _write_ended(self, tasks: Ended) -> None:
+        """Claimed tasks get their last rows, and leave the index of leases for that of retention."""
+        ids, states, left, entered, runs = tasks
         if not ids:
             return
         group = self.overlay.open
-        prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
-        entered = [prefix + task_id for task_id in ids]
-        self.count(edge, queue, len(ids))
+        counts: dict[tuple[Queue, int], int] = {}
+        end = len(ids)
+        for queue, edge, start in reversed(runs):
+            counts[queue, edge.number] = counts.get((queue, edge.number), 0) + end - start
+            end = start
+        for (queue, number), count in counts.items():
+            if count:
+                self.count(EDGES[number], queue, count)
         group.put_all(STATE, ids, states)
         group.delete_keys(LEASE, left)
         group.put_keys(EXPIRE, entered)

@@ -7,6 +7,7 @@ time of a run; what it breaks is its name.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from appliance.engine.tables import BODY, IDEM, LEASE, STATE, time_key
 from appliance.tasks import interventions, judgement, machine, operators, queues, scheduler, table, timers
 from appliance.tasks.clock import Clock
 from appliance.tasks.deadlines import Deadlines
+from appliance.tasks.heads import Heads
 from appliance.tasks.ids import Ids
 from appliance.tasks.inbox import Inbox, Inboxes
 from appliance.tasks.lines import Waits
@@ -252,10 +254,11 @@ def _lease_ends_early() -> list[Any]:
 
 
 def _first_queue_instead_of_the_best() -> list[Any]:
-    def smallest(self: Tasks, among: list[Any]) -> Any:
-        return next((queue for queue in among if queue.window.head(self.overlay) is not None), None)
+    def first(self: Heads) -> Any:
+        among = [queue for _, _, queue in sorted(self._heads, key=itemgetter(1))]
+        return next((queue for queue in among if queue.window.head(self._reader) is not None), None)
 
-    return [patch.object(Tasks, "_smallest_head", smallest)]
+    return [patch.object(Heads, "first", first)]
 
 
 def _priority_upside_down() -> list[Any]:

@@ -35,6 +35,7 @@ _NANOS: Final = range(1_000_000_000)
 _KNOWN_COMMANDS_MAX: Final = 4_096
 
 _ONE_BYTE_SIZES: Final = 128
+_PRIORITY_BYTES_MAX: Final = 3
 _KEY_HEAD_BYTES: Final = 2
 """Tag and size of a key in an event, while its size takes one byte."""
 
@@ -56,10 +57,12 @@ def new_task(
     command_bytes = _known_commands.get(command) or _learn(command)
     content = create.payload
     payload = json_text(content or b"null", payload_bytes_max, "payload")
-    # What most creates are is seen by their size: a command, a payload and a number, perhaps a key, and nothing else.
+    # What most creates are is seen by their size: a command, a payload and a number, perhaps a priority or a key, and
+    # nothing else.
     rest_bytes = create.ByteSize() - command_bytes - len(content) - _two_fields_bytes(create.seq, len(content))
-    if not rest_bytes:
-        return NewTask(command, payload, 0, max_attempts, "", "", 0, 0, "", "", b"", True)
+    priority = create.priority if 0 < rest_bytes <= _PRIORITY_BYTES_MAX else 0
+    if rest_bytes == _priority_bytes(priority):
+        return NewTask(command, payload, priority, max_attempts, "", "", 0, 0, "", "", b"", True)
     key = create.idempotency_key
     if key and len(key) == rest_bytes - _KEY_HEAD_BYTES and key.isascii() and len(key) < _ONE_BYTE_SIZES:
         digest = request_hash(command, payload, 0, max_attempts, "", 0, 0)
@@ -139,6 +142,13 @@ def _learn(command: str) -> int:
         _known_commands.clear()
     encoded_bytes = _known_commands[command] = CreateTask(command=command).ByteSize()
     return encoded_bytes
+
+
+def _priority_bytes(priority: int) -> int:
+    """What a priority takes in an event; -1 for one that is out of range."""
+    if 0 < priority <= PRIORITY_MAX:
+        return 2 if priority < _ONE_BYTE_SIZES else 3
+    return -1 if priority else 0
 
 
 def _two_fields_bytes(seq: int, payload_bytes: int) -> int:

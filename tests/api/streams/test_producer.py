@@ -145,7 +145,7 @@ UNKNOWN_FIELD = b"\xf8\x07\x01"
         optional={
             "seq": st.integers(0, (1 << 64) - 1),
             "payload": st.integers(0, 300).map(lambda size: b"1" * size),
-            "priority": st.integers(0, 255),
+            "priority": st.integers(0, 255) | st.just(7),
             "max_attempts": st.integers(0, 9),
             "webhook": st.sampled_from(["", "https://example.com/"]),
             "idempotency_key": st.sampled_from(["", "k"]),
