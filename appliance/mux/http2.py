@@ -405,8 +405,13 @@ class Http2:
         stream.responded = True
         self._end_upload(stream)
         response = problem_response(refusal.problem)
-        self._hub.observer.responded(response.status, 0.0)
-        self._respond(stream, response, self._hub.request_id(None), head_only=False)
+        try:
+            self._respond(stream, response, self._hub.request_id(None), head_only=False)
+        except h2.exceptions.ProtocolError as error:
+            # A later frame of the same run made the codec reset the stream itself, and its event is yet to come.
+            log.debug("stream %d was gone before its refusal: %s", stream.id, error)
+        else:
+            self._hub.observer.responded(response.status, 0.0)
 
     def _forget(self, stream: Stream) -> None:
         del self._streams[stream.id]

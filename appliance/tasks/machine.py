@@ -134,7 +134,7 @@ class Tasks(Moves):
                     outcomes.append(self.damaged(damage))
                     continue
                 except Problem as problem:
-                    outcomes.append(problem)
+                    outcomes.append(problem.kept())
                     continue
             run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
             max_attempts = attempts_of(queue, new) if queue.restricted else new.max_attempts

@@ -66,7 +66,11 @@ class NewTask(msgspec.Struct, gc=False):
 
 
 class Operation(msgspec.Struct, gc=False):
-    """What every operation carries: the tenant it is confined to and whom to tell."""
+    """What every operation carries: the tenant it is confined to and whom to tell.
+
+    The garbage collector does not look into operations. Whoever keeps one whose sink leads back to its keeper has to
+    let go of it when it is over.
+    """
 
     tenant: str
     sink: Sink

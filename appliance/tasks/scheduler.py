@@ -729,14 +729,15 @@ class Scheduler:
         except DamagedRow as damage:
             self._on_error(damage)
             return False
-        if waiter.claim.gone:
+        claim = waiter.claim
+        if claim.gone:
             tasks.waits.finish(waiter)
             return True
-        found = tasks.claim(now, waiter.claim)
+        found = tasks.claim(now, claim)
         if found:
             tasks.waits.finish(waiter)
-            self._spend(now, waiter.claim, found)
-            self._release(waiter.claim.sink, self._leased(waiter.claim, found), wrote=True)
+            self._spend(now, claim, found)
+            self._release(claim.sink, self._leased(claim, found), wrote=True)
         # Nothing found: every key of the queue was out of date, and has been thrown out by looking.
         return bool(found)
 
@@ -749,8 +750,9 @@ class Scheduler:
 
     def _end_waits(self, now: int) -> None:
         for waiter in self.tasks.waits.take_ended(now):
+            sink = waiter.claim.sink
             self.tasks.waits.finish(waiter)
-            self._release(waiter.claim.sink, Claimed([]), wrote=False)
+            self._release(sink, Claimed([]), wrote=False)
         for poll, outcome in self.tasks.subscriptions.take_ended(now):
             self._release(poll.sink, outcome, wrote=False)
 

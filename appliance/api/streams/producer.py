@@ -103,7 +103,7 @@ class ProducerStream(Stream):
             try:
                 tasks.append(new_task(create, clock, attempts, bytes_max, private_webhooks=private))
             except Problem as problem:
-                tasks.append(problem)
+                tasks.append(problem.kept())
         return tasks
 
     def _created(self, acknowledge: Acknowledge, count: int, outcome: list[bytes] | Problem) -> None:

@@ -188,7 +188,7 @@ class WorkerStream(Stream):
                     result_text(result.result_json, bytes_max), error and words(error, "error"), b"",
                 )  # fmt: skip
             except Problem as problem:
-                collected.append(problem)
+                collected.append(problem.kept())
                 meant.append((text, None))
             else:
                 collected.append(item)
