@@ -769,7 +769,7 @@ class Scheduler:
             self._sweep_ready = keys
         keys, self._sweep_ready = self._sweep_ready, []
         before = self.overlay.open.transitions
-        self._each(partial(timers.sweep, self.tasks), now, keys)
+        timers.sweep_all(self.tasks, now, keys)
         # Keys that meant nothing any more are not counted: on a node that writes nothing else they would use up the
         # quota of a group that never ends.
         self._sweep_quota -= self.overlay.open.transitions - before
