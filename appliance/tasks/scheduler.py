@@ -68,7 +68,7 @@ TIMER_QUANTUM: Final = 64
 """Ends of leases or delays of one tenant before the next has its turn."""
 
 SWEEP_QUANTUM: Final = 250
-"""Tasks swept per group: about 2 ms of held loop per 1,000, so a sweep never dominates a group."""
+"""Tasks swept per group: about a millisecond of decisions and deletes, so a sweep never dominates a group."""
 
 STEP_QUANTUM: Final = 32
 """Tasks that operators' steps change per group: a million take a while and hardly slow down what goes on."""
