@@ -68,7 +68,7 @@ TIMER_QUANTUM: Final = 64
 """Ends of leases or delays of one tenant before the next has its turn."""
 
 SWEEP_QUANTUM: Final = 250
-"""Tasks swept per group: about 2 ms of held loop per 1,000, so a sweep never dominates a group."""
+"""Tasks swept per group: about a millisecond of decisions and deletes, so a sweep never dominates a group."""
 
 STEP_QUANTUM: Final = 32
 """Tasks that operators' steps change per group: a million take a while and hardly slow down what goes on."""
@@ -771,7 +771,7 @@ class Scheduler:
             self._sweep_ready = keys
         keys, self._sweep_ready = self._sweep_ready, []
         before = self.overlay.open.transitions
-        self._each(partial(timers.sweep, self.tasks), now, keys)
+        timers.sweep_all(self.tasks, now, keys)
         # Keys that meant nothing any more are not counted: on a node that writes nothing else they would use up the
         # quota of a group that never ends.
         self._sweep_quota -= self.overlay.open.transitions - before

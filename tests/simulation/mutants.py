@@ -90,11 +90,18 @@ def _sweep_of_a_live_task() -> list[Any]:
             tasks.move(edge, queue, task_id, state.priority, state.expires, 0, None)
         tasks.hot.drop(task_id)
 
-    return [patch.object(timers, "sweep", sweep)]
+    def sweep_all(tasks: Tasks, now: int, keys: list[bytes]) -> None:
+        for key in keys:
+            sweep(tasks, now, key)
+
+    return [patch.object(timers, "sweep", sweep), patch.object(timers, "sweep_all", sweep_all)]
 
 
 def _retention_forgotten() -> list[Any]:
-    return [patch.object(timers, "sweep", lambda tasks, now, key: None)]
+    return [
+        patch.object(timers, "sweep", lambda tasks, now, key: None),
+        patch.object(timers, "sweep_all", lambda tasks, now, keys: None),
+    ]
 
 
 def _deletes_after_puts() -> list[Any]:
@@ -338,13 +345,13 @@ def _watch_not_told() -> list[Any]:
 
 
 def _sweep_leaves_the_key() -> list[Any]:
-    real = Group.delete
+    real = Group.delete_keys
 
-    def delete(self: Group, table_number: int, key: bytes) -> None:
+    def delete_keys(self: Group, table_number: int, keys: list[bytes]) -> None:
         if table_number != IDEM:
-            real(self, table_number, key)
+            real(self, table_number, keys)
 
-    return [patch.object(Group, "delete", delete)]
+    return [patch.object(Group, "delete_keys", delete_keys)]
 
 
 def _stream_not_looked_at_again() -> list[Any]:
