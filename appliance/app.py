@@ -138,6 +138,7 @@ class Node:
         self._listener = Listener(
             loop=loop, handler=self._api.handle, limits=wiring.limits(settings), observer=self.metrics, tls=self._tls
         )
+        self._listener.hub.pace = self.driver
         self._listener.hub.open_call = Streams(
             self.driver.scheduler,
             keys,

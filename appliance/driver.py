@@ -126,6 +126,24 @@ class Driver:
             or scheduler.overlay.open.transitions
         )
 
+    @property
+    def sliced(self) -> bool:
+        """Whether turns of the loop are to be short now; see the scheduler."""
+        return self.scheduler.sliced
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the answer that is given right now is for somebody who should not wait for others."""
+        return self.scheduler.hurried
+
+    def fed(self) -> None:
+        """What was read from a connection is offered: if a quiet tenant is among it, it need not wait for the pump."""
+        if self.scheduler.quiet_waits and not self._stopped:
+            try:
+                self.scheduler.hurry(self.now_ms())
+            except StoreError as error:
+                self._end(error)
+
     def pulse(self) -> Pulse:
         """What the watchdog looks at. Times are the loop's, which stand still while the machine is suspended."""
         now_seconds = self._loop.time()

@@ -37,6 +37,7 @@ class Group:
         "answers",
         "bytes_count",
         "finished",
+        "first_answers",
         "fresh",
         "number",
         "tables",
@@ -50,6 +51,8 @@ class Group:
         self.fresh: list[set[bytes]] = [set() for _ in range(TABLE_COUNT)]
         self.answers: list[tuple[Callable[[Any], None], Any]] = []
         """What to tell whom once this group is durable: `(sink, outcome)`, in the order of the decisions."""
+        self.first_answers: list[tuple[Callable[[Any], None], Any]] = []
+        """The same for those who are told before all others."""
         self.finished: list[bytes] = []
         """Ids that became terminal in this group, for those who wait for a result."""
         self.transitions = 0

@@ -2,19 +2,25 @@
 
 Owns one transport: what it reads goes to the core, requests go to the handler, what the core wants to send is written
 in one piece per loop turn. It decides when to read: not while a handler holds the connection, the write side is full,
-too much is unanswered, or the process is short of memory. Knows no protocol; `Http1` and `Http2` are its cores. Runs on
+too much is unanswered, or the process is short of memory. While turns of the loop are to be short, much that was read
+at once is fed in slices, one per turn. Knows no protocol; `Http1` and `Http2` are its cores. Runs on
 the event loop's thread.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from appliance.mux.exchange import Request, Response
 from appliance.mux.hub import Hub
 
 log = logging.getLogger("codeq.mux")
+
+SLICE_BYTES: Final = 8 << 10
+SLICE_SECONDS: Final = 0.0001
+"""While turns are to be short: so much of what was read at once is fed, and as much again as long as it takes less
+time than this."""
 
 
 class Core(Protocol):
@@ -115,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._closing_at = 0.0
         self._lingering = False
         self._linger_bytes = 0
+        self._unfed = memoryview(b"")
 
     # From the transport.
 
@@ -127,8 +134,15 @@ class Connection(asyncio.Protocol):
         """Feed, collect, deliver, write."""
         if self._lingering:
             self._throw_away(data)
-            return
-        now = self._now()
+        elif not (self._unfed or self._hub.pace.sliced):
+            self._feed(data, self._now())
+        else:
+            self._put_by(data)
+            self._feed_slice()
+            if self._hub.pace.sliced:
+                self._hub.pace.fed()
+
+    def _feed(self, data: bytes, now: float) -> None:
         # What calls send in answer leaves with everything else, not in a turn of its own.
         self._advancing = True
         try:
@@ -167,6 +181,7 @@ class Connection(asyncio.Protocol):
         self._memory.give(self._blocked_bytes)
         self._blocked_bytes = 0
         self._transport = None
+        self._forget_unfed()
         self._core.client_left()
         self._on_lost(self)
 
@@ -190,8 +205,12 @@ class Connection(asyncio.Protocol):
         self._core.abandoned(request)
 
     def wake(self) -> None:
-        """Writes what is queued at the end of this turn of the loop."""
-        if not self._advancing:
+        """Writes what is queued at the end of this turn of the loop, or at once where that is urgent."""
+        if self._advancing:
+            return
+        if self._hub.pace.hurried:
+            self._flush()
+        else:
             self._schedule_turn()
 
     def hold(self) -> None:
@@ -209,7 +228,7 @@ class Connection(asyncio.Protocol):
     @property
     def idle_since(self) -> float | None:
         """Since when (monotonic seconds) nothing is under way here, or None."""
-        return None if self._closing_at else self._core.idle_since
+        return None if self._closing_at or self._unfed else self._core.idle_since
 
     def check(self, now: float) -> None:
         """Enforces every deadline; called a few times per second."""
@@ -256,8 +275,29 @@ class Connection(asyncio.Protocol):
         self._advancing = False
         if core.has_output or core.full or not self._reading or self._memory.tight:
             self._flush()
-        if core.has_input and not (self._holds or self._write_blocked):
+        if (core.has_input or self._unfed) and not (self._holds or self._write_blocked):
             self._schedule_turn()
+
+    def _put_by(self, data: bytes) -> None:
+        self._memory.take(len(data))
+        self._unfed = memoryview(bytes(self._unfed) + data)
+
+    def _feed_slice(self) -> None:
+        """Feed a slice of what was read at once. No more is read until all of it is fed."""
+        began = now = self._now()
+        while self._unfed and not (self._holds or self._write_blocked) and now - began <= SLICE_SECONDS:
+            if self._core.closing or self._transport is None or self._closing_at:
+                self._forget_unfed()
+                return
+            part, self._unfed = bytes(self._unfed[:SLICE_BYTES]), self._unfed[SLICE_BYTES:]
+            self._memory.give(len(part))
+            self._feed(part, now)
+            now = self._now()
+        self._update_reading()
+
+    def _forget_unfed(self) -> None:
+        self._memory.give(len(self._unfed))
+        self._unfed = memoryview(b"")
 
     def _schedule_turn(self) -> None:
         if not self._turn_scheduled:
@@ -268,10 +308,12 @@ class Connection(asyncio.Protocol):
         self._turn_scheduled = False
         if self._transport is None:
             return
-        if self._core.has_input and not self._holds and not self._write_blocked:
+        if self._holds or self._write_blocked or not (self._core.has_input or self._unfed):
+            self._flush()
+        elif self._core.has_input:
             self._advance(self._now())
         else:
-            self._flush()
+            self._feed_slice()
 
     def _flush(self) -> None:
         if self._closing_at or self._transport is None:
@@ -306,7 +348,7 @@ class Connection(asyncio.Protocol):
 
     def _update_reading(self) -> None:
         core, memory = self._core, self._memory
-        reading = not (self._holds or self._write_blocked or core.full)
+        reading = not (self._holds or self._write_blocked or core.full or self._unfed)
         if reading and memory.used_bytes > memory.stop_bytes and not core.mid_request:
             memory.wait(self._update_reading)
             reading = False

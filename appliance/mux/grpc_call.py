@@ -55,8 +55,9 @@ class Call(Protocol):
         """End the stream with a gRPC status after everything queued; further trailers in `extra`. Then `closed`."""
         ...
 
-    def hold(self) -> Callable[[], None]:
-        """Stop granting window to this stream until the returned function is called (an inbox is full)."""
+    def hold(self, *, connection: bool = False) -> Callable[[], None]:
+        """Stop granting window to this stream until the returned function is called, once (an inbox is full). A window
+        lets much through that is granted already: `connection` stops reading at once, for all streams of it."""
         ...
 
 

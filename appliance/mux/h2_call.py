@@ -34,6 +34,12 @@ class Carrier(Protocol):
     def waiting_bytes(self, call: "GrpcCall") -> int:
         """Bytes that a call has handed over and that have not left."""
 
+    def hold(self) -> None:
+        """Read nothing at all from the peer, until as many `release` calls."""
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+
     def grant(self, call: "GrpcCall") -> None:
         """Open the peer's window again, if it is time and the call may be granted."""
 
@@ -127,8 +133,11 @@ class GrpcCall:
         self._ending = [*grpc_framing.trailers(status, message), *extra]
         self._calls.sending(self)
 
-    def hold(self) -> Callable[[], None]:
-        """Grant no window until the returned function is called."""
+    def hold(self, *, connection: bool = False) -> Callable[[], None]:
+        """Grant no window, or read nothing from the whole connection, until the returned function is called."""
+        if connection:
+            self._calls.hold()
+            return self._calls.release
         self._holds += 1
         held = True
 

@@ -45,6 +45,12 @@ class Owner(Protocol):
     def wake(self) -> None:
         """Write what is queued at the end of this turn of the loop."""
 
+    def hold(self) -> None:
+        """Stop reading from the peer until as many `release` calls."""
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+
     def reset_stream(self, stream_id: int, code: int) -> None:
         """Reset a stream that the codec knows; its call is dropped on the way."""
 
@@ -244,9 +250,10 @@ class Calls:
 
     def sending(self, call: GrpcCall) -> None:
         """This call has something to send at the end of the turn."""
-        if not self._sending:
-            self._owner.wake()
+        is_first = not self._sending
         self._sending[call] = None
+        if is_first:
+            self._owner.wake()
 
     def flush(self, now: float) -> None:
         """Hand everything queued to the send side: the messages of a turn as one run of full DATA frames."""
@@ -266,6 +273,14 @@ class Calls:
     def waiting_bytes(self, call: GrpcCall) -> int:
         """Bytes that a call has handed over and that have not left."""
         return self._send_side.waiting_bytes(call.id)
+
+    def hold(self) -> None:
+        """Read nothing at all from the peer, until as many `release` calls."""
+        self._owner.hold()
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+        self._owner.release()
 
     def _crowd(self) -> None:
         """All calls together have more to send than the peer takes: every one of them is full."""

@@ -495,6 +495,14 @@ class Http2:
         """For the calls: write what is queued at the end of this turn."""
         self._channel.wake()
 
+    def hold(self) -> None:
+        """For the calls: stop reading from the peer."""
+        self._channel.hold()
+
+    def release(self) -> None:
+        """For the calls: undo one `hold`."""
+        self._channel.release()
+
     def reset_stream(self, stream_id: int, code: int) -> None:
         """For the calls: reset one because of its peer."""
         self._reset_for_peer(stream_id, code)

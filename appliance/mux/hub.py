@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from email.utils import formatdate
+from typing import Protocol
 
 from appliance import errors
 from appliance.mux.exchange import Handler, Request, problem_response
@@ -25,15 +26,50 @@ def _internal_error() -> errors.Problem:
     return errors.Problem(errors.INTERNAL, "the request failed; the log has the details")
 
 
+class Pace(Protocol):
+    """Who knows that somebody wants little now, and should not wait for those who want much."""
+
+    @property
+    def sliced(self) -> bool:
+        """Whether turns of the loop are to be short."""
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the answer that is given right now should leave at once, not at the end of the turn."""
+
+    def fed(self) -> None:
+        """While `sliced`: what a read brought was handed over."""
+
+
+class _Even:
+    sliced = False
+    hurried = False
+
+    def fed(self) -> None:
+        raise AssertionError("nothing is sliced")
+
+
 class Hub:
     """Shared by the connections of one listener. `draining` is True from the moment it shuts down."""
 
-    __slots__ = ("_numbers", "_prefix", "date", "draining", "handler", "limits", "memory", "observer", "open_call")
+    __slots__ = (
+        "_numbers",
+        "_prefix",
+        "date",
+        "draining",
+        "handler",
+        "limits",
+        "memory",
+        "observer",
+        "open_call",
+        "pace",
+    )
 
     def __init__(self, handler: Handler, limits: Limits, observer: Observer) -> None:
         self.handler = handler
         self.open_call: Open | None = None
         """The handler of gRPC calls; without one they are requests like any other."""
+        self.pace: Pace = _Even()
         self.limits = limits
         self.observer = observer
         self.memory = Memory(limits.memory_bytes, limits.memory_stop_reading, limits.memory_shed)

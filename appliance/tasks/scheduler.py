@@ -9,6 +9,10 @@ leases, ends of delays, every tenant's inbox, the sweep) until the group is full
 to the courier, if there is one and it has room. Whatever does not fit waits where it
 is bounded: in the inboxes, and then at the clients.
 
+While a noisy and a quiet tenant share the node (see `shares`), everything happens in slices, so that the loop soon
+reads again what the quiet one has sent: a turn of the loop decides a little, tells a little of what is durable, and
+has a few of those read again who wait for room. What a quiet tenant wants and is told comes first in each.
+
 Invariant: an outcome leaves only when every write it was derived from is durable. An outcome that wrote nothing waits
 for the newest group with writes, since the decision may have read any of them.
 """
@@ -57,7 +61,15 @@ from appliance.tasks.moves import Timings
 from appliance.tasks.notifier import Notification, Notifier
 from appliance.tasks.queues import Queue
 from appliance.tasks.settings import TaskSettings
-from appliance.tasks.shares import KEPT_DIVISOR, Shares
+from appliance.tasks.shares import (
+    INBOX_OPERATIONS,
+    KEPT_DIVISOR,
+    RESUMED,
+    SLICE_ANSWERS,
+    SLICE_TRANSITIONS,
+    SLICE_TURNS,
+    Shares,
+)
 from appliance.tasks.table import READY as READY_STATE
 from appliance.tasks.watches import Watch, Watches
 
@@ -174,6 +186,12 @@ class Scheduler:
         self.courier: Courier | None = None
         self._shares = Shares()
         self._quiet: dict[str, None] = {}
+        self._untold: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._unread: deque[tuple[str, Callable[[], None]]] = deque()
+        self._cut = False
+        self._put_off_in = 0
+        self.hurried = False
+        """Whether an answer is given right now that should leave at once."""
         self._keep_room()
         self._in_flight: set[bytes] = set()
         self._held: set[str] = set()
@@ -207,9 +225,19 @@ class Scheduler:
     def offer(self, operation: Operation) -> bool:
         """Ask for an operation; its sink is called once. False: stop reading for this tenant (see `when_room`)."""
         self._wake()
-        if self._shares.uneven and self._shares.is_quiet(operation.tenant):
-            self._quiet[operation.tenant] = None
-        return self.inboxes.offer(operation)
+        has_room = self.inboxes.offer(operation)
+        if self._shares.uneven:
+            if self._shares.is_quiet(operation.tenant):
+                self._quiet[operation.tenant] = None
+            else:
+                inbox = self.inboxes.of(operation.tenant)
+                return has_room and inbox is not None and len(inbox.operations) < INBOX_OPERATIONS
+        return has_room
+
+    @property
+    def sliced(self) -> bool:
+        """Whether a noisy and a quiet tenant share the node now: turns of the loop are to be short."""
+        return self._shares.uneven
 
     def withdraw(self, claim: Claim) -> None:
         """The caller of a waiting claim wants no more answers. What is decided already still comes, then at most an
@@ -309,12 +337,39 @@ class Scheduler:
         if self.courier is not None:
             self._send_due(now, self.courier)
         self._notifier.run(now)
+        if self._untold:
+            self._tell(SLICE_ANSWERS)
         while True:
             self._end_waits(now)
             self._decide(now)
             handed_over = self._hand_over(now)
             if not handed_over or not self._has_work(now):
                 break
+            if self._shares.uneven:
+                self._cut = True
+                break
+        if self._unread:
+            self._read_on()
+        if self._cut or self._untold:
+            self._wake()
+        self._store.release()
+
+    @property
+    def quiet_waits(self) -> bool:
+        """Whether a quiet tenant has something undecided."""
+        return bool(self._quiet)
+
+    def hurry(self, now: int) -> None:
+        """Decide what quiet tenants have asked for, and hand it over if the seam is free, without waiting for the pump,
+        which still has to come."""
+        group = self.overlay.open
+        if self._too_large and group.transitions == 0 and group.number != self._put_off_in:
+            return  # this group begins with what was too large for the one before
+        self._now = now
+        self._quiet_turns(now, group)
+        self._match(now, group, group.transitions + SLICE_TRANSITIONS)
+        self._announce(now)
+        self._hand_over(now)
         self._store.release()
 
     def durable(self, number: int, now: int, parked_ms: float = 0.0) -> None:
@@ -324,9 +379,20 @@ class Scheduler:
         self._now = now
         self._adapt(parked_ms)
         group = self.overlay.durable(number)
+        if group.first_answers:
+            self.hurried = True
+            for sink, outcome in group.first_answers:
+                self._answer(sink, outcome)
+            self.hurried = False
         self._hand_over(now)
-        for sink, outcome in group.answers:
-            self._answer(sink, outcome)
+        if self._untold:
+            # Those of the group before: no more than one group's wait.
+            self._tell(len(self._untold))
+        if self._shares.uneven:
+            self._untold.extend(group.answers)
+        else:
+            for sink, outcome in group.answers:
+                self._answer(sink, outcome)
         self.watches.ended(group.finished)
         self._wake()
 
@@ -346,8 +412,9 @@ class Scheduler:
         self.epoch += 1
         self._begin_epoch(now)
         self.inboxes.put_back(waiting)
+        self._tell(len(self._untold))
         for group in lost:
-            for sink, _ in group.answers:
+            for sink, _ in (*group.first_answers, *group.answers):
                 self._answer(sink, answer)
         for step in steps:
             self._answer(step.sink, BROKEN_OFF if step.done else answer)
@@ -400,19 +467,22 @@ class Scheduler:
         if self._too_large and group.transitions == 0:
             # Timers and the sweep have something for every group under load: it would never fit after them.
             self._one_turn(now, group)
+        if self._quiet:
+            self._quiet_turns(now, group)
         if self._rebase and not self._full(group):
             self._rebase_some(now)
         if not self._full(group):
             # Before the inboxes: a load that fills every group would leave no room for it after them.
             self._sweep(now)
             self._take_steps(now)
+        end, turns = (group.transitions + SLICE_TRANSITIONS, SLICE_TURNS) if self._shares.uneven else (NEVER, NEVER)
         busy = True
-        while busy and not self._full(group):
+        while busy and turns and group.transitions < end and not self._full(group):
             busy = self._timers(now)
             busy |= self._one_turn(now, group)
-            self._match(now, group)
-        if self._quiet:
-            self._quiet_turns(now, group)
+            self._match(now, group, end)
+            turns -= 1
+        self._cut = not self._full(group) and (group.transitions >= end or (busy and not turns))
         self._take_steps(now)
         self._announce(now)
         self._unserved = bool(self.tasks.woken) and self._served_in != group.number
@@ -421,7 +491,7 @@ class Scheduler:
         return min(quantum, max(1, self.group_limit // divisor))
 
     def _full(self, group: Group) -> bool:
-        return group.transitions >= self.group_limit or group.bytes_count >= self.settings.group_bytes_max
+        return group.transitions >= self.group_limit or group.bytes_count >= self._bytes_limit
 
     def _timers(self, now: int) -> bool:
         tasks = self.tasks
@@ -456,14 +526,14 @@ class Scheduler:
         inbox = self.inboxes.turn()
         if inbox is None:
             return False
-        fits = self._serve_inbox(now, group, inbox, self.group_limit, self.settings.group_bytes_max)
+        fits = self._serve_inbox(now, group, inbox, self.group_limit, self._bytes_limit)
         # Otherwise the turn stays: the next group begins with the operation that was too large for this one. A tenant
         # that got something in must not keep it, or large operations in a row would shut out all others.
         self._too_large = not fits
         return fits
 
     def _quiet_turns(self, now: int, group: Group) -> None:
-        """What quiet tenants have asked for goes into the open group, into what is kept for them if it is full.
+        """What quiet tenants have asked for goes into the open group before all else, into what is kept for them.
 
         Whoever finds no room there has its turn like all others. Nobody else's turn changes: a tenant with large
         operations still begins the next group.
@@ -473,15 +543,14 @@ class Scheduler:
             inbox = self.inboxes.of(tenant)
             if inbox is None:
                 continue
-            # Others may have gone past the limit, with one operation that is larger.
             transitions, bytes_count = group.transitions, group.bytes_count
-            transitions_max = max(self.group_limit, transitions + self._kept_transitions)
-            bytes_max = max(self.settings.group_bytes_max, bytes_count + self._kept_bytes)
+            transitions_max, bytes_max = transitions + self._kept_transitions, bytes_count + self._kept_bytes
             self._serve_inbox(now, group, inbox, transitions_max, bytes_max)
             self._kept_transitions -= group.transitions - transitions
             self._kept_bytes -= group.bytes_count - bytes_count
 
     def _keep_room(self) -> None:
+        self._bytes_limit = self._shares.bytes_limit(self.settings.group_bytes_max)
         self._kept_transitions = self.group_limit // KEPT_DIVISOR
         self._kept_bytes = self.settings.group_bytes_max // KEPT_DIVISOR
 
@@ -493,8 +562,10 @@ class Scheduler:
         while operations and quantum > 0:
             operation, cost, size_bytes = operations[0]
             # An operation goes into a group whole; one that is larger than any group gets one for itself.
-            fits = group.transitions == 0 or (
-                group.transitions + cost <= transitions_max and group.bytes_count + size_bytes <= bytes_max
+            fits = (
+                not self._put_off(group, size_bytes)
+                if group.transitions == 0
+                else group.transitions + cost <= transitions_max and group.bytes_count + size_bytes <= bytes_max
             )
             if not fits:
                 break
@@ -507,15 +578,50 @@ class Scheduler:
             return False
         self._shares.took(inbox.tenant, most - quantum, group.bytes_count - bytes_before)
         for resume in self.inboxes.done(inbox):
-            resume()
+            if self._shares.uneven:
+                self._unread.append((inbox.tenant, resume))
+            else:
+                resume()
         return True
+
+    def _put_off(self, group: Group, size_bytes: int) -> bool:
+        """Whether an operation is to wait until the seam is free, so that small ones of quiet tenants, which come
+        meanwhile, need not share its long commit. It waits for one group at most."""
+        if not self._shares.comes_alone(size_bytes):
+            return False
+        waits = not self._seam.ready() and self._put_off_in in (0, group.number)
+        self._put_off_in = group.number if waits else 0
+        return waits
+
+    def _read_on(self) -> None:
+        """Have a few of those read again who wait for room, as long as there is some; all once no quiet one is there.
+
+        Whom no room is left for needs no wake-up here: what keeps the inbox from being served ends with one.
+        """
+        left = RESUMED if self._shares.uneven else len(self._unread)
+        while self._unread and left:
+            tenant, resume = self._unread[0]
+            inbox = self.inboxes.of(tenant)
+            if self._shares.uneven and inbox is not None and len(inbox.operations) * 2 > INBOX_OPERATIONS:
+                return
+            self._unread.popleft()
+            resume()
+            left -= 1
+        if self._unread:
+            self._wake()
+
+    def _tell(self, most: int) -> None:
+        """Give answers that are durable already, the oldest first."""
+        for _ in range(min(most, len(self._untold))):
+            self._answer(*self._untold.popleft())
 
     def _apply(self, now: int, operation: Operation) -> None:
         before = self.overlay.open.transitions
         outcome = self._outcome(_HANDLERS[type(operation)], now, operation)
         if outcome is None:
             return  # a claim that now waits, or a step that has just begun
-        self._release(operation.sink, outcome, wrote=self.overlay.open.transitions != before)
+        wrote = self.overlay.open.transitions != before
+        self._release(operation.sink, outcome, wrote=wrote, first=self._is_first(operation.tenant))
 
     def _outcome(self, decide: Callable[["Scheduler", int, Any], Any], now: int, operation: Operation) -> Any:
         try:
@@ -523,12 +629,15 @@ class Scheduler:
         except DamagedRow as damage:
             return self.tasks.damaged(damage)
 
-    def _release(self, sink: Callable[[Any], None], outcome: Any, *, wrote: bool) -> None:
+    def _release(self, sink: Callable[[Any], None], outcome: Any, *, wrote: bool, first: bool = False) -> None:
         group = self.overlay.open if wrote else self.overlay.newest_written()
         if group is not None:
-            group.answers.append((sink, outcome))
+            (group.first_answers if first else group.answers).append((sink, outcome))
         else:
             self._answer(sink, outcome)
+
+    def _is_first(self, tenant: str) -> bool:
+        return self._shares.uneven and self._shares.is_quiet(tenant)
 
     def _answer(self, sink: Callable[[Any], None], outcome: Any) -> None:
         try:
@@ -709,14 +818,15 @@ class Scheduler:
 
     # Waking those who wait.
 
-    def _match(self, now: int, group: Group) -> None:
-        """Give ready tasks to the claims that wait for them, in order of arrival."""
+    def _match(self, now: int, group: Group, end: int = NEVER) -> None:
+        """Give ready tasks to the claims that wait for them, in order of arrival, until the group has so many
+        transitions."""
         tasks = self.tasks
         while tasks.woken:
             queue = next(iter(tasks.woken))
-            while not self._full(group) and self._serve(now, queue):
+            while not self._full(group) and group.transitions < end and self._serve(now, queue):
                 self._served_in = group.number
-            if self._full(group):
+            if self._full(group) or group.transitions >= end:
                 return
             del tasks.woken[queue]
 
@@ -737,7 +847,8 @@ class Scheduler:
         if found:
             tasks.waits.finish(waiter)
             self._spend(now, claim, found)
-            self._release(claim.sink, self._leased(claim, found), wrote=True)
+            first = self._is_first(claim.tenant)
+            self._release(claim.sink, self._leased(claim, found), wrote=True, first=first)
         # Nothing found: every key of the queue was out of date, and has been thrown out by looking.
         return bool(found)
 

@@ -6,12 +6,17 @@ The noisy tenant has a backlog, and then one after the other: ten times the crea
 cycles as fast as streams take them, payloads of 256 KiB, many worker streams that wait, tasks that all become due at
 one moment, and all of that together. The quiet one creates, claims and finishes a task at a time, over REST and over
 streams, and times every answer; its quiet time is taken before and after.
+
+Clients would be on other machines. Here they share the node's cores, so those of the noisy tenant run at the lowest
+priority and take what is left: what is measured is what the node does with their noise, not their part of its cores.
+What that leaves of their competition shows beside processes that only burn CPU.
 """
 
 import argparse
 import contextlib
 import datetime
 import multiprocessing
+import os
 import socket
 import sys
 import tempfile
@@ -44,13 +49,17 @@ DUE_SECONDS: Final = 2.0
 """From the last create of what is due together to that moment."""
 PIPELINED: Final = 20
 END_SECONDS: Final = 30.0
+BUSY: Final = "processes that only burn CPU"
+_COUNTED: Final = ("codeq_tasks_created_total", "codeq_tasks_finished_total")
 
 
 class Felt(NamedTuple):
-    """What the quiet tenant felt beside one kind of noise, and what share of a core the node spent."""
+    """What the quiet tenant felt beside one kind of noise, what share of a core the node spent, and how many tasks it
+    created and finished per second, both tenants together."""
 
     noise: str
     share: float
+    rate: float
     feeling: Feeling
 
 
@@ -102,6 +111,7 @@ class Campaign:
         cycles = Scenario(batch=16, ready=32, streams=4, in_flight=1_024, slots=2_048)
         large = Scenario(batch=4, ready=4, payload_bytes=PAYLOAD_BYTES, streams=4, in_flight=32, slots=32)
         each: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+            BUSY: _burning,
             f"creates at {EXCESS} times the limit": self._hammering,
             "creates on streams": lambda: self._bench(creates),
             "cycles on streams": lambda: self._bench(cycles),
@@ -110,21 +120,30 @@ class Campaign:
             f"{self._sizes.due:,} tasks due at once": self._due,
         }
         noises = {name: [make()] for name, make in each.items()}
-        return {**noises, "all of these together": [make() for make in each.values()]}
+        return {**noises, "all of these together": [make() for name, make in each.items() if name != BUSY]}
 
     def _beside(
         self, name: str, noises: Sequence[contextlib.AbstractContextManager[None]], quiet: Running, seconds: float
     ) -> Felt:
         self._tell(name)
+        others = set(multiprocessing.active_children())
         with ExitStack() as stack:
             for noise in noises:
                 stack.enter_context(noise)
+            for process in set(multiprocessing.active_children()) - others:
+                assert process.pid is not None
+                os.sched_setscheduler(process.pid, os.SCHED_IDLE, os.sched_param(0))
             pid = self._node.process.pid
+            counted = self._counted()
             quiet.take()
             began, used = time.monotonic(), cpu_seconds(pid)
             time.sleep(seconds)
-            share = (cpu_seconds(pid) - used) / (time.monotonic() - began)
-            return Felt(name, share, quiet.take())
+            used, took = cpu_seconds(pid) - used, time.monotonic() - began
+            feeling = quiet.take()
+            return Felt(name, used / took, (self._counted() - counted) / took, feeling)
+
+    def _counted(self) -> float:
+        return sum(value for name, value in self._node.metrics().items() if name.startswith(_COUNTED))
 
     # Noise.
 
@@ -195,6 +214,26 @@ def _running(load: list[ProcessPlan]) -> Iterator[None]:
         made.stop()
 
 
+@contextmanager
+def _burning() -> Iterator[None]:
+    """As many processes as there are cores, without a word to the node: what is left of the clients' competition."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_burn, daemon=True) for _ in range(os.cpu_count() or 1)]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _burn() -> None:
+    while True:
+        pass
+
+
 def _first_second(made: Crew) -> None:
     made.second(lambda: None)
 
@@ -244,12 +283,13 @@ def main() -> int:
         felt = Campaign(Path(folder), sizes, lambda text: print(f"... {text}", file=sys.stderr, flush=True)).run(
             arguments.seconds, arguments.only
         )
-    columns = f"{'CPU':>5} {'answers':>8} {'errors':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}"
+    columns = f"{'CPU':>5} {'tasks/s':>8} {'answers':>8} {'errors':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}"
     print(f"{'the quiet tenant beside':<36} {columns}")
     for each in felt:
         feeling = each.feeling
         times = " ".join(f"{feeling.percentile_ms(percent):>8.1f}" for percent in (50, 99, 100))
-        print(f"{each.noise:<36} {each.share:>5.0%} {len(feeling.answers_ms):>8,} {len(feeling.errors):>7} {times}")
+        counts = f"{each.rate:>8,.0f} {len(feeling.answers_ms):>8,} {len(feeling.errors):>7}"
+        print(f"{each.noise:<36} {each.share:>5.0%} {counts} {times}")
     complaints = verdict(felt, arguments.ratio)
     for complaint in complaints:
         print(f"WRONG: {complaint}")

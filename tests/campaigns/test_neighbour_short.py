@@ -13,8 +13,8 @@ def test_a_quiet_tenant_meets_no_error_beside_a_noisy_one(tmp_path: Path) -> Non
 
 
 def test_errors_silence_and_long_waits_are_complained_about() -> None:
-    quiet = Felt("nothing", 0.1, Feeling([1.0, 2.0], []))
-    assert verdict([quiet, Felt("fine", 0.5, Feeling([4.0], [])), quiet], 2.0) == []
-    assert len(verdict([quiet, Felt("slow", 0.5, Feeling([4.1], [])), quiet], 2.0)) == 1
-    assert len(verdict([quiet, Felt("wrong", 0.5, Feeling([1.0], ["lost"])), quiet], 2.0)) == 1
-    assert len(verdict([quiet, Felt("silent", 0.5, Feeling([], [])), quiet], 2.0)) == 1
+    quiet = Felt("nothing", 0.1, 1.0, Feeling([1.0, 2.0], []))
+    assert verdict([quiet, Felt("fine", 0.5, 1.0, Feeling([4.0], [])), quiet], 2.0) == []
+    assert len(verdict([quiet, Felt("slow", 0.5, 1.0, Feeling([4.1], [])), quiet], 2.0)) == 1
+    assert len(verdict([quiet, Felt("wrong", 0.5, 1.0, Feeling([1.0], ["lost"])), quiet], 2.0)) == 1
+    assert len(verdict([quiet, Felt("silent", 0.5, 1.0, Feeling([], [])), quiet], 2.0)) == 1

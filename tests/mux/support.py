@@ -127,10 +127,11 @@ class Wire:
         limits: Limits | None = None,
         make_core: Any = None,
         kind: str = "h1",
+        clock: Any = None,
     ) -> None:
         self.watcher = Watcher()
         self.hub = Hub(handler, limits or Limits(), self.watcher)
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.loop = FakeLoop()
         self.transport = FakeTransport()
         self.lost: list[Connection] = []

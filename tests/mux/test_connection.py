@@ -6,7 +6,8 @@
 import pytest
 
 from appliance import errors
-from appliance.mux.exchange import Request, Response
+from appliance.mux.connection import SLICE_BYTES, SLICE_SECONDS
+from appliance.mux.exchange import Handler, Request, Response
 from appliance.mux.limits import Limits
 from tests.mux.support import Wire, echo
 
@@ -207,3 +208,121 @@ def test_a_shutdown_does_not_wait_for_a_peer_that_never_acknowledges_the_close()
     wire.transport.buffered_bytes = 0
     wire.connection.check(wire.clock.now + 2.5)
     assert wire.transport.aborted
+
+
+# Short turns of the loop.
+
+
+class Pace:
+    """Somebody wants little, and turns are to be short."""
+
+    def __init__(self) -> None:
+        self.sliced = True
+        self.hurried = False
+        self.reads = 0
+
+    def fed(self) -> None:
+        self.reads += 1
+
+
+class SlowClock:
+    """Whatever happens takes longer than a slice may."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        self.now += 2 * SLICE_SECONDS
+        return self.now
+
+
+LARGE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (3 * SLICE_BYTES, bytes(3 * SLICE_BYTES))
+
+
+def _paced(handler: Handler = echo) -> tuple[Wire, Pace]:
+    pace = Pace()
+    wire = Wire(handler, clock=SlowClock())
+    wire.hub.pace = pace
+    return wire, pace
+
+
+def _turns(wire: Wire) -> int:
+    """Let the loop turn until nothing is left; how often it did."""
+    count = 0
+    while wire.loop.ready:
+        count += 1
+        ready, wire.loop.ready = wire.loop.ready, []
+        for callback in ready:
+            callback()
+    return count
+
+
+def test_while_turns_are_short_much_that_was_read_is_fed_in_slices() -> None:
+    wire, pace = _paced()
+    wire.connection.data_received(LARGE)
+    assert (wire.transport.take(), wire.transport.reading, pace.reads) == (b"", False, 1)
+    assert wire.connection.idle_since is None
+    assert _turns(wire) >= 3
+    assert wire.transport.take().startswith(b"HTTP/1.1 200 ")
+    assert wire.transport.reading
+    assert wire.hub.memory.used_bytes == 0
+
+
+def test_slices_that_take_no_time_are_fed_in_one_turn() -> None:
+    wire = Wire()
+    wire.hub.pace = Pace()
+    wire.connection.data_received(LARGE)
+    assert wire.transport.take().startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_is_not_fed_yet_counts_as_memory_and_goes_with_its_connection() -> None:
+    wire, _ = _paced()
+    wire.connection.data_received(LARGE)
+    assert wire.hub.memory.used_bytes >= len(LARGE) - SLICE_BYTES
+    wire.connection.connection_lost(None)
+    _turns(wire)
+    assert wire.hub.memory.used_bytes == 0
+
+
+def test_what_comes_before_all_is_fed_waits_behind_it() -> None:
+    wire, pace = _paced()
+    wire.connection.data_received(LARGE)
+    pace.sliced = False
+    wire.connection.data_received(GET)
+    _turns(wire)
+    assert wire.transport.take().count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_hold_keeps_slices_waiting() -> None:
+    requests: list[Request] = []
+    releases = []
+
+    def handler(request: Request) -> None:
+        requests.append(request)
+        if len(requests) == 1:
+            releases.append(request.hold())
+
+    wire, _ = _paced(handler)
+    wire.connection.data_received(GET + LARGE)
+    _turns(wire)
+    assert len(requests) == 1
+    releases[0]()
+    _turns(wire)
+    assert len(requests) == 2
+
+
+def test_what_follows_the_last_request_is_not_fed() -> None:
+    wire, _ = _paced()
+    wire.connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + bytes(3 * SLICE_BYTES))
+    _turns(wire)
+    assert wire.transport.take().count(b"HTTP/1.1 200 ") == 1
+    assert wire.hub.memory.used_bytes == 0
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_what_is_urgent_leaves_at_once(hurried: bool) -> None:
+    wire, pace = _paced()
+    wire.send(GET)
+    pace.hurried = hurried
+    wire.connection.wake()
+    assert (not wire.loop.ready) is hurried

@@ -552,6 +552,16 @@ def test_a_held_call_is_granted_nothing_until_it_is_let_go(make: Callers) -> Non
     assert window_updates(peer.raw, stream_id) == [pytest.approx(WINDOW_BYTES, abs=2)]
 
 
+def test_a_call_that_holds_its_connection_keeps_all_of_it_from_being_read(make: Callers) -> None:
+    peer = make()
+    _, session = peer.opened("/keep")
+    release = session.call.hold(connection=True)
+    assert not peer.wire.transport.reading
+    release()
+    peer.exchange()
+    assert peer.wire.transport.reading
+
+
 def test_a_call_let_go_with_most_of_its_window_left_is_granted_nothing(make: Callers) -> None:
     peer = make()
     stream_id, session = peer.opened("/keep")

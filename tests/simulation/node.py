@@ -87,6 +87,12 @@ class Node:
         elif not self.scheduler.offer(operation):
             self._held[operation.tenant] = deque()
             self.scheduler.when_room(operation.tenant, lambda: self._resume(operation.tenant))
+        if self.scheduler.quiet_waits and self._rng.random() < 0.5:
+            self.world.at(0, self._hurry)
+
+    def _hurry(self) -> None:
+        if self.alive and self.world.now >= self._paused_until_ms:
+            self.scheduler.hurry(self.now())
 
     def _resume(self, tenant: str) -> None:
         held = self._held.pop(tenant)

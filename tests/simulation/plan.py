@@ -197,6 +197,12 @@ def _share_constants(rng: Random) -> dict[str, int]:
         "shares.PERIOD_MS": rng.choice((1, 50, 1_000)),
         "shares.QUIET_DIVISOR": rng.choice((1, 2, 8)),
         "shares.SMALL_TRANSITIONS": rng.choice((2, 4, 200)),
+        "shares.SMALL_BYTES": rng.choice((200, 128 << 10)),
+        "shares.HOLDS_MS": rng.choice((1, 1_000, 10_000)),
+        "scheduler.SLICE_TRANSITIONS": rng.choice((1, 3, 16)),
+        "scheduler.SLICE_TURNS": rng.choice((1, 8)),
+        "scheduler.SLICE_ANSWERS": rng.choice((1, 16)),
+        "scheduler.INBOX_OPERATIONS": rng.choice((1, 4)),
     }
 
 

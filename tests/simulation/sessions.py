@@ -69,6 +69,11 @@ class Tap:
         self._contract.decided(call.operation, outcome)
         sink(told)
 
+    @property
+    def sliced(self) -> bool:
+        """Whether turns of the loop are to be short."""
+        return self._node.scheduler.sliced
+
     def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
         def room() -> None:
             self.full = False
@@ -201,7 +206,7 @@ class Pipe:
         self.contract.ended(status)
         self._move()
 
-    def hold(self) -> Callable[[], None]:
+    def hold(self, *, connection: bool = False) -> Callable[[], None]:
         self.held += 1
 
         def release() -> None:

@@ -94,10 +94,11 @@ class Desk:
     def settle(self) -> None:
         """Pump and land until nothing is left to do now, as a driver does."""
         for _ in range(ROUNDS_MAX):
+            woken = self.woken
             self.scheduler.pump(self.now)
             if self.flights:
                 self.land()
-            elif self.scheduler.next_time() > self.now:
+            elif self.woken == woken and self.scheduler.next_time() > self.now:
                 return
         raise AssertionError("the scheduler always has something to do")
 

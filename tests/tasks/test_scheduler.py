@@ -1,17 +1,29 @@
 """When things are decided, in which group, and who hears of them when."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from appliance.engine.rows import COMPLETED, decode_state
 from appliance.engine.tables import BODY, STATE
-from appliance.errors import unavailable
+from appliance.errors import Problem, unavailable
 from appliance.tasks import scheduler as module
 from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask
-from appliance.tasks.scheduler import NEVER
+from appliance.tasks.scheduler import INBOX_QUANTUM, NEVER
 from appliance.tasks.settings import TaskSettings
-from appliance.tasks.shares import KEPT_DIVISOR, PERIOD_MS, SMALL_TRANSITIONS
+from appliance.tasks.shares import (
+    HOLDS_MS,
+    INBOX_OPERATIONS,
+    KEPT_DIVISOR,
+    PERIOD_MS,
+    RESUMED,
+    SLICE_ANSWERS,
+    SLICE_TRANSITIONS,
+    SLICE_TURNS,
+    SMALL_BYTES,
+    SMALL_TRANSITIONS,
+)
 from appliance.tasks.watches import Watch
 from tests.tasks.desk import (
     TENANT,
@@ -542,30 +554,70 @@ def test_large_operations_in_a_row_do_not_shut_out_another_tenant() -> None:
     assert outcomes, "three groups were enough for everybody's first"
 
 
-def _uneven(settings: TaskSettings) -> Desk:
+def _uneven(settings: TaskSettings | None = None) -> Desk:
     """A desk on which one tenant has filled groups for a period, and another has used little."""
-    desk = Desk(settings)
+    desk = Desk(settings or TaskSettings())
     for at_ms in (0, PERIOD_MS):
         desk.now += at_ms
-        for _ in range(settings.group_transitions_max):
+        for _ in range(desk.settings.group_transitions_max):
             desk.offer(create(tenant="noisy"))
         desk.offer(create(tenant="quiet"))
         desk.settle()
     return desk
 
 
+def _pump(desk: Desk) -> None:
+    """Turns of the loop, as long as one asks for the next."""
+    woken = -1
+    while desk.woken != woken:
+        woken = desk.woken
+        desk.scheduler.pump(desk.now)
+
+
 def test_beside_a_quiet_tenant_a_noisy_one_gets_small_groups() -> None:
-    desk = _uneven(TaskSettings())
+    desk = _uneven()
     assert desk.scheduler.group_limit == SMALL_TRANSITIONS
     for _ in range(3_000):
         desk.offer(create(tenant="noisy"))
-    desk.scheduler.pump(desk.now)
+    _pump(desk)
+    desk.land()
     assert desk.scheduler.overlay.oldest_transitions == SMALL_TRANSITIONS
 
 
+def test_beside_a_quiet_tenant_a_turn_of_the_loop_decides_little() -> None:
+    desk = _uneven()
+    for _ in range(1_000):
+        desk.offer(create(tenant="noisy"))
+    woken = desk.woken
+    desk.scheduler.pump(desk.now)
+    assert SLICE_TRANSITIONS <= desk.scheduler.overlay.oldest_transitions <= SLICE_TRANSITIONS + INBOX_QUANTUM
+    assert desk.woken > woken, "the rest has its turns"
+
+
+def test_waiting_claims_are_served_in_slices_too() -> None:
+    desk = _uneven()
+    heard = [desk.offer(claim("slow", tenant="noisy", wait_ms=10_000)) for _ in range(100)]
+    _pump(desk)
+    desk.offer(CreateBatch("noisy", unheard, [NewTask("slow", b"{}")] * 100))
+    desk.scheduler.pump(desk.now)
+    assert desk.scheduler.overlay.oldest_transitions == 100, "the batch is whole, and the claims have to wait"
+    desk.settle()
+    assert all(heard)
+
+
+def test_many_turns_without_transitions_end_too() -> None:
+    desk = _uneven()
+    for _ in range(SLICE_TURNS * INBOX_QUANTUM + 1):
+        desk.offer(claim("empty", tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    assert len(desk.scheduler.inboxes) > 0
+    _pump(desk)
+    assert len(desk.scheduler.inboxes) == 0
+
+
 def test_a_tenant_alone_gets_whole_groups_again() -> None:
-    desk = _uneven(TaskSettings())
-    for _ in range(3):
+    desk = _uneven()
+    for _ in range(HOLDS_MS // PERIOD_MS + 6):
         for _ in range(1_000):
             desk.offer(create(tenant="noisy"))
         desk.pass_ms(PERIOD_MS)
@@ -573,11 +625,11 @@ def test_a_tenant_alone_gets_whole_groups_again() -> None:
 
 
 def test_what_a_quiet_tenant_asks_for_goes_into_the_open_group_though_it_is_full() -> None:
-    desk = _uneven(TaskSettings())
+    desk = _uneven()
     for _ in range(1_000):
         desk.offer(create(tenant="noisy"))
-    desk.scheduler.pump(desk.now)
-    desk.scheduler.pump(desk.now)
+    _pump(desk)
+    assert desk.scheduler.overlay.open.transitions == SMALL_TRANSITIONS
     heard = desk.offer(create(tenant="quiet"))
     desk.scheduler.pump(desk.now)
     desk.land()
@@ -587,11 +639,10 @@ def test_what_a_quiet_tenant_asks_for_goes_into_the_open_group_though_it_is_full
 
 
 def test_a_quiet_tenant_finds_room_beside_one_operation_larger_than_a_group() -> None:
-    desk = _uneven(TaskSettings())
+    desk = _uneven()
     for _ in range(3):
         desk.offer(create_batch(size=1_000, tenant="noisy"))
-    desk.scheduler.pump(desk.now)
-    desk.scheduler.pump(desk.now)
+    _pump(desk)
     heard = desk.offer(create(tenant="quiet"))
     desk.scheduler.pump(desk.now)
     desk.land()
@@ -600,25 +651,175 @@ def test_a_quiet_tenant_finds_room_beside_one_operation_larger_than_a_group() ->
 
 
 def test_quiet_tenants_fill_no_more_than_what_is_kept_for_them() -> None:
-    desk = _uneven(TaskSettings())
+    desk = _uneven()
     for _ in range(1_000):
         desk.offer(create(tenant="noisy"))
-    desk.scheduler.pump(desk.now)
+    _pump(desk)
     for number in range(1_000):
         desk.offer(create(tenant=f"quiet{number % 50}"))
-    desk.scheduler.pump(desk.now)
+    _pump(desk)
     kept = SMALL_TRANSITIONS // KEPT_DIVISOR
     assert desk.scheduler.overlay.open.transitions == SMALL_TRANSITIONS + kept
     desk.settle()
     assert len(desk.scheduler.inboxes) == 0
 
 
+def test_a_quiet_tenant_is_decided_and_answered_first() -> None:
+    desk = _uneven()
+    told: list[str] = []
+    for tenant in ("noisy", "noisy", "quiet"):
+        operation = create(tenant=tenant)
+        operation.sink = partial(_note, told, tenant)
+        desk.scheduler.offer(operation)
+    desk.settle()
+    assert told == ["quiet", "noisy", "noisy"]
+
+
+def _note(told: list[str], tenant: str, _outcome: object) -> None:
+    told.append(tenant)
+
+
+def test_only_the_answer_to_a_quiet_tenant_is_hurried() -> None:
+    desk = _uneven()
+    hurried: dict[str, bool] = {}
+    for tenant in ("noisy", "quiet"):
+        operation = create(tenant=tenant)
+        operation.sink = lambda _, tenant=tenant: hurried.update({tenant: desk.scheduler.hurried})
+        desk.scheduler.offer(operation)
+    desk.settle()
+    assert hurried == {"noisy": False, "quiet": True}
+
+
+def test_what_is_durable_is_told_in_slices_and_all_of_it_before_the_next_group() -> None:
+    desk = _uneven()
+    heard = [desk.offer(create(tenant="noisy")) for _ in range(3 * SLICE_ANSWERS)]
+    _pump(desk)
+    desk.land()
+    first = [each for each in heard if each]
+    assert not first
+    desk.scheduler.pump(desk.now)
+    assert sum(map(len, heard)) == SLICE_ANSWERS
+    desk.land()
+    assert sum(map(len, heard)) > SLICE_ANSWERS, "the older group's are told when the next one is durable"
+    desk.settle()
+    assert all(len(each) == 1 for each in heard)
+
+
+def test_a_failure_leaves_nobody_untold_whose_group_was_durable() -> None:
+    desk = _uneven()
+    heard = [desk.offer(create(tenant="noisy")) for _ in range(100)]
+    _pump(desk)
+    desk.land()
+    desk.scheduler.pump(desk.now)
+    assert desk.flights
+    desk.fail()
+    desk.settle()
+    assert all(len(each) == 1 for each in heard)
+    assert isinstance(heard[0][0], Created)
+    assert isinstance(heard[-1][0], Problem)
+
+
+def test_a_noisy_tenant_is_read_again_little_by_little() -> None:
+    desk = _uneven()
+    read: list[int] = []
+    for number in range(20):
+        operation = create(tenant="noisy")
+        assert desk.scheduler.offer(operation) is (number + 1 < INBOX_OPERATIONS)
+        desk.scheduler.when_room("noisy", partial(read.append, number))
+    assert desk.scheduler.offer(create(tenant="quiet"))
+    desk.scheduler.pump(desk.now)
+    assert len(read) == RESUMED
+    _pump(desk)
+    assert read == list(range(20))
+
+
+def test_nobody_is_read_again_while_the_inbox_is_more_than_half_full() -> None:
+    desk = _uneven()
+    read: list[int] = []
+    for _ in range(3):
+        desk.scheduler.offer(create(tenant="noisy"))
+        desk.scheduler.when_room("noisy", lambda: _ask_for_much(desk, read))
+    desk.scheduler.pump(desk.now)
+    assert len(read) == RESUMED
+    desk.settle()
+    assert len(read) == 3
+
+
+def _ask_for_much(desk: Desk, read: list[int]) -> None:
+    read.append(len(desk.scheduler.inboxes))
+    assert read[-1] * 2 <= INBOX_OPERATIONS
+    for _ in range(10 * INBOX_QUANTUM):
+        desk.offer(create(tenant="noisy"))
+
+
+def test_a_large_operation_waits_for_a_free_seam_so_that_small_ones_need_not_share_its_commit() -> None:
+    desk = _uneven()
+    desk.offer(create(tenant="noisy"))
+    _pump(desk)
+    large = desk.offer(create(tenant="noisy", payload=b'"' + b"x" * SMALL_BYTES + b'"'))
+    _pump(desk)
+    assert desk.scheduler.overlay.open.transitions == 0
+    small = desk.offer(create(tenant="quiet"))
+    _pump(desk)
+    desk.land()
+    desk.land()
+    assert (len(small), len(large)) == (1, 0)
+    desk.settle()
+    assert len(large) == 1
+
+
+def test_a_large_operation_has_its_turn_though_a_quiet_tenant_never_pauses() -> None:
+    desk = _uneven()
+    desk.offer(create(tenant="noisy"))
+    _pump(desk)
+    large = desk.offer(create(tenant="noisy", payload=b'"' + b"x" * SMALL_BYTES + b'"'))
+    for _ in range(4):
+        desk.offer(create(tenant="quiet"))
+        desk.scheduler.hurry(desk.now)
+        _pump(desk)
+        desk.land()
+    _pump(desk)
+    assert large
+
+
+def test_what_a_quiet_tenant_asks_for_need_not_wait_for_the_pump() -> None:
+    desk = _uneven()
+    heard = desk.offer(create(tenant="quiet"))
+    assert desk.scheduler.quiet_waits
+    desk.scheduler.hurry(desk.now)
+    desk.land()
+    assert len(heard) == 1
+    assert not desk.scheduler.quiet_waits
+
+
+def test_a_claim_that_waits_is_served_without_the_pump_too() -> None:
+    desk = _uneven()
+    heard = desk.offer(claim("fresh", tenant="quiet", wait_ms=10_000))
+    desk.scheduler.hurry(desk.now)
+    desk.offer(create("fresh", tenant="quiet"))
+    desk.scheduler.hurry(desk.now)
+    desk.land()
+    assert len(heard) == 1
+
+
+def test_hurry_leaves_the_beginning_of_a_group_to_what_was_too_large_for_the_one_before() -> None:
+    desk = _uneven()
+    desk.offer(create(tenant="noisy"))
+    large = desk.offer(create_batch(size=SMALL_TRANSITIONS + 1, tenant="noisy"))
+    _pump(desk)
+    desk.offer(create(tenant="noisy"))
+    desk.scheduler.hurry(desk.now)
+    desk.settle()
+    assert large
+
+
 def test_a_large_operation_has_its_turn_though_quiet_tenants_never_pause() -> None:
-    desk = _uneven(TaskSettings())
+    desk = _uneven()
     heard = desk.offer(create_batch(size=SMALL_TRANSITIONS + 1, tenant="noisy"))
     for _ in range(4):
         for number in range(10):
             desk.offer(create(tenant=f"quiet{number}"))
-        desk.scheduler.pump(desk.now)
+        desk.scheduler.hurry(desk.now)
+        _pump(desk)
         desk.land()
     assert heard, "it began the second group at the latest"

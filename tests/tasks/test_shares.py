@@ -3,7 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.tasks.shares import PERIOD_MS, QUIET_DIVISOR, SMALL_TRANSITIONS, Shares
+from appliance.tasks.shares import (
+    HOLDS_MS,
+    NOISY_GROUPS,
+    PERIOD_MS,
+    QUIET_DIVISOR,
+    SMALL_BYTES,
+    SMALL_TRANSITIONS,
+    Shares,
+)
 
 FULL = 1_000
 
@@ -51,13 +59,34 @@ def test_bytes_count_as_transitions_do() -> None:
     assert not shares.is_quiet("large")
 
 
-def test_what_held_in_a_period_holds_until_the_end_of_the_next() -> None:
+def test_what_held_in_a_period_holds_for_a_while() -> None:
     shares = Shares()
     _period(shares, PERIOD_MS, noisy=5_000, quiet=1)
-    _period(shares, 2 * PERIOD_MS - 1, noisy=5_000)
+    _period(shares, PERIOD_MS + HOLDS_MS - 1, noisy=5_000)
     assert shares.uneven
-    _period(shares, 2 * PERIOD_MS)
+    assert not shares.is_quiet("noisy")
+    _period(shares, 2 * PERIOD_MS + HOLDS_MS, noisy=5_000)
     assert not shares.uneven
+
+
+def test_small_groups_do_not_make_a_noisy_tenant_one_that_is_not() -> None:
+    shares = Shares()
+    _period(shares, PERIOD_MS, noisy=5_000, quiet=1)
+    for number in range(2, 20):
+        _period(shares, number * PERIOD_MS, 50, noisy=NOISY_GROUPS * SMALL_TRANSITIONS, quiet=1)
+    assert shares.uneven
+    for number in range(20, 40):
+        _period(shares, number * PERIOD_MS, 50, noisy=NOISY_GROUPS * SMALL_TRANSITIONS - 1, quiet=1)
+    assert not shares.uneven
+
+
+def test_many_bytes_come_alone_beside_a_quiet_tenant() -> None:
+    shares = Shares()
+    assert not shares.comes_alone(SMALL_BYTES + 1)
+    assert shares.bytes_limit(1 << 20) == 1 << 20
+    _period(shares, PERIOD_MS, noisy=5_000, quiet=1)
+    assert (shares.comes_alone(SMALL_BYTES), shares.comes_alone(SMALL_BYTES + 1)) == (False, True)
+    assert (shares.bytes_limit(1 << 20), shares.bytes_limit(100)) == (SMALL_BYTES, 100)
 
 
 def test_a_clock_that_goes_back_ends_a_period() -> None:

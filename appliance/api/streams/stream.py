@@ -208,7 +208,8 @@ class Stream:
     def _offer(self, operation: Operation) -> None:
         if not self.world.scheduler.offer(operation) and not self._holding and not self.call.closed:
             self._holding = True
-            self.world.scheduler.when_room(operation.tenant, partial(self._resume, self.call.hold()))
+            release = self.call.hold(connection=self.world.scheduler.sliced)
+            self.world.scheduler.when_room(operation.tenant, partial(self._resume, release))
 
     def _resume(self, release: Callable[[], None]) -> None:
         self._holding = False

@@ -33,6 +33,8 @@ class FakeCall:
         self.unsent = 0
         self.ended: tuple[int, str] | None = None
         self.held = 0
+        self.stopped = 0
+        """Holds of the whole connection among them."""
 
     @property
     def full(self) -> bool:
@@ -51,11 +53,13 @@ class FakeCall:
         self.ended = (status, message)
         self.closed = True
 
-    def hold(self) -> Callable[[], None]:
+    def hold(self, *, connection: bool = False) -> Callable[[], None]:
         self.held += 1
+        self.stopped += connection
 
         def release() -> None:
             self.held -= 1
+            self.stopped -= connection
 
         return release
 

@@ -16,7 +16,9 @@ from appliance.mux import grpc_framing as status
 from appliance.tasks.ids import parse_id
 from appliance.tasks.model import CreateBatch
 from appliance.tasks.settings import TaskSettings
+from appliance.tasks.shares import INBOX_OPERATIONS, SMALL_TRANSITIONS
 from tests.api.streams.support import Producer, StreamNode, create
+from tests.api.support import caller
 
 HELLO = pb.ProducerEvent(hello=pb.Hello(token="producer"))
 
@@ -352,8 +354,22 @@ def test_a_full_inbox_closes_the_window_until_there_is_room() -> None:
     producer = Producer(node)
     for seq in range(4):
         producer.create(seq=seq)
-    assert producer.call.held == 1
+    assert (producer.call.held, producer.call.stopped) == (1, 0)
     assert len(producer.acks()) == 4
+    assert producer.call.held == 0
+
+
+def test_beside_a_quiet_tenant_the_connection_of_a_noisy_one_is_not_read_until_there_is_room() -> None:
+    node = StreamNode()
+    producer = Producer(node)
+    shares = node.scheduler._shares
+    shares.took(caller("producer").tenant, 10 * SMALL_TRANSITIONS, 0)
+    shares.took("quiet", 1, 0)
+    shares.closed(node.now, 10 * SMALL_TRANSITIONS, 0)
+    for seq in range(INBOX_OPERATIONS):
+        producer.create(seq=seq)
+    assert (producer.call.held, producer.call.stopped) == (1, 1)
+    assert len(producer.acks()) == INBOX_OPERATIONS
     assert producer.call.held == 0
 
 
