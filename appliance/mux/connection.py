@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
         "_reading",
         "_transport",
         "_turn_scheduled",
+        "_unfed",
         "_write_blocked",
         "kind",
         "peer",

@@ -682,9 +682,13 @@ def _note(told: list[str], tenant: str, _outcome: object) -> None:
 def test_only_the_answer_to_a_quiet_tenant_is_hurried() -> None:
     desk = _uneven()
     hurried: dict[str, bool] = {}
+
+    def note(tenant: str, _outcome: object) -> None:
+        hurried[tenant] = desk.scheduler.hurried
+
     for tenant in ("noisy", "quiet"):
         operation = create(tenant=tenant)
-        operation.sink = lambda _, tenant=tenant: hurried.update({tenant: desk.scheduler.hurried})
+        operation.sink = partial(note, tenant)
         desk.scheduler.offer(operation)
     desk.settle()
     assert hurried == {"noisy": False, "quiet": True}
