@@ -684,10 +684,14 @@ def test_only_the_answer_to_a_quiet_tenant_is_hurried() -> None:
     hurried: dict[str, bool] = {}
     for tenant in ("noisy", "quiet"):
         operation = create(tenant=tenant)
-        operation.sink = lambda _, tenant=tenant: hurried.update({tenant: desk.scheduler.hurried})
+        operation.sink = partial(_note_hurry, desk, hurried, tenant)
         desk.scheduler.offer(operation)
     desk.settle()
     assert hurried == {"noisy": False, "quiet": True}
+
+
+def _note_hurry(desk: Desk, hurried: dict[str, bool], tenant: str, _outcome: object) -> None:
+    hurried[tenant] = desk.scheduler.hurried
 
 
 def test_what_is_durable_is_told_in_slices_and_all_of_it_before_the_next_group() -> None:
