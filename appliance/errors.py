@@ -59,6 +59,12 @@ class Problem(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.status = status or STATUS[code]
 
+    def kept(self) -> "Problem":
+        """This refusal as a value. One that was raised holds the frames that it came through, a whole body among their
+        variables; where it goes into a list that such a frame knows, only the garbage collector ends that."""
+        self.__traceback__ = self.__context__ = None
+        return self
+
     def __repr__(self) -> str:
         return f"Problem({self.code!r}, {self.message!r})"
 

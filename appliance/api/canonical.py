@@ -5,6 +5,7 @@ one. Numbers with a fraction compare as the doubles they stand for, integers exa
 """
 
 import json
+from functools import lru_cache
 from hashlib import blake2b
 from math import isfinite
 from typing import Any, Final
@@ -49,8 +50,16 @@ def request_hash(
     command: str, payload: bytes, priority: int, max_attempts: int, webhook: str, run_at: int, delay_seconds: int
 ) -> bytes:
     """What the contract compares of two creates with one key, defaults filled in; `run_at` in milliseconds."""
-    rest = _encode((command, priority, max_attempts, webhook, run_at, delay_seconds))
-    return blake2b(rest + canonical(payload), digest_size=HASH_BYTES).digest()
+    hashed = _terms_hash(command, priority, max_attempts, webhook, run_at, delay_seconds).copy()
+    hashed.update(canonical(payload))
+    digest: bytes = hashed.digest()
+    return digest
+
+
+@lru_cache(maxsize=256)
+def _terms_hash(*terms: str | int) -> Any:
+    """What a hash of a request begins with: the same for most requests. Nobody may go on with it, but with a copy."""
+    return blake2b(_encode(terms), digest_size=HASH_BYTES)
 
 
 def _canonical_value(value: Any) -> bytes:

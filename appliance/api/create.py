@@ -59,4 +59,4 @@ class Creating:
                 private_webhooks=settings.private_webhooks,
             )
         except Problem as problem:
-            return problem
+            return problem.kept()

@@ -103,7 +103,7 @@ class Owning:
         try:
             return self._finish(item, caller, parse_id(item.task_id) or NO_TASK, _never)
         except Problem as problem:
-            return problem
+            return problem.kept()
 
 
 def _lease(body: OwnerBody, task_id: bytes) -> tuple[str, int | None]:

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from typing import Final
 
-from appliance.engine.tables import IDEM, META, TABLE_NAMES
+from appliance.engine.tables import AUDIT, CONTROL, DEAD, IDEM, META, TABLE_NAMES
 
 VARIABLE: Final = "CODEQ_CRASH_POINT"
 
@@ -59,9 +59,10 @@ COPY_NAMED: Final = "copy-named"
 OF_THE_LOAD: Final = (
     *(BEFORE_BEGIN, BEGUN, *DELETED[: IDEM + 1], *APPLIED[: META + 1], BEFORE_COMMIT, BEFORE_COMPLETION, AT_COMPLETION),
     *(BEFORE_HAND_OVER, COMMITTING, DECIDED, BEFORE_ANSWERS, ANSWERED, SCANNED),
+    *(DELETED[DEAD], APPLIED[DEAD], APPLIED[CONTROL], APPLIED[AUDIT]),
 )
-"""Reached again and again while a node serves. Counters, names and the mark are never deleted;
-the tables behind them are for those who ask for more than tasks."""
+"""Reached again and again while a node serves, the last ones by what operators do. Counters, names and the mark are
+never deleted; the other tables are for those who ask for more than tasks."""
 OF_THE_FIRST_START: Final = (EMPTY_WRITTEN, EMPTY_NAMED)
 """Reached only where there is no store yet."""
 OF_A_START: Final = (LOCKED, FILE_WHOLE, OPENED, LOADED, LISTENING, READY)

@@ -5,7 +5,7 @@ row means, nor how the group becomes durable. Lives on the loop; closed groups a
 reads them.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -65,6 +65,20 @@ class Group:
         self.tables[table][key] = content + crc32(content, crc32(key, SEEDS[table])).to_bytes(4, "big")
         self.bytes_count += len(content)
 
+    def put_all(self, table: int, keys: list[bytes], contents: list[bytes]) -> None:
+        """`put` for many rows at once."""
+        if len(keys) == 1:
+            self.put(table, keys[0], contents[0])
+            return
+        seed = SEEDS[table]
+        self.tables[table].update(
+            [
+                (key, content + crc32(key + content, seed).to_bytes(4, "big"))
+                for key, content in zip(keys, contents, strict=True)
+            ]
+        )
+        self.bytes_count += sum(map(len, contents))
+
     def put_new(self, table: int, key: bytes, content: bytes) -> None:
         """Write a row that does not exist now, neither in the store nor in an older group.
 
@@ -85,7 +99,8 @@ class Group:
                 self.fresh[table].add(key)
             rows[key] = b""
             return
-        if rows.keys().isdisjoint(keys):
+        if table not in self._with_deletes or rows.keys().isdisjoint(keys):
+            # Without deletes there is nothing that a row can lie above.
             self.fresh[table].update(keys)
         else:
             self.fresh[table].update(key for key in keys if key not in rows)
@@ -103,12 +118,17 @@ class Group:
 
     def delete_keys(self, table: int, keys: list[bytes]) -> None:
         """Delete rows that exist now."""
-        if len(keys) > 1 and self.fresh[table].isdisjoint(keys):
-            self.tables[table].update(dict.fromkeys(keys))
+        fresh, rows = self.fresh[table], self.tables[table]
+        if fresh.isdisjoint(keys):
+            rows.update(dict.fromkeys(keys))
             self._with_deletes.add(table)
-            return
-        for key in keys:
-            self.delete(table, key)
+        elif fresh.issuperset(keys):
+            fresh.difference_update(keys)
+            for key in keys:
+                del rows[key]
+        else:
+            for key in keys:
+                self.delete(table, key)
 
     def within(self, table: int, low: bytes, high: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         """What this group says about low <= key < high: contents, and None for deletes; in no order."""
@@ -131,11 +151,15 @@ class Group:
 
     def _closed(self, table: int, rows: dict[bytes, bytes | None]) -> TableWrites:
         deletes: list[bytes] = []
-        puts: Iterable[tuple[bytes, Any]] = rows.items()
         if table in self._with_deletes:
             deletes = sorted([key for key, row in rows.items() if row is None])
-            puts = [item for item in rows.items() if item[1] is not None]
+        puts: list[tuple[bytes, Any]]
         if table in self._bare:
             seed = SEEDS[table]
-            puts = [(key, row or crc32(key, seed).to_bytes(4, "big")) for key, row in puts]
-        return TableWrites(table, deletes, sorted(puts))
+            puts = [(key, row or crc32(key, seed).to_bytes(4, "big")) for key, row in rows.items() if row is not None]
+        elif deletes:
+            puts = [item for item in rows.items() if item[1] is not None]
+        else:
+            puts = list(rows.items())
+        puts.sort()
+        return TableWrites(table, deletes, puts)

@@ -5,10 +5,11 @@ row means.
 """
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from appliance.engine.group import Group
-from appliance.engine.rows import SEAL_BYTES
+from appliance.engine.rows import SEAL_BYTES, DamagedRow
 
 
 class Reader(Protocol):
@@ -16,6 +17,10 @@ class Reader(Protocol):
 
     def get(self, table: int, key: bytes) -> bytes | None:
         """The content of one row, or None."""
+        ...
+
+    def get_all(self, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]) -> dict[bytes, bytes]:
+        """The contents of the rows that there are, by key; `on_damage` hears of each damaged one, which is left out."""
         ...
 
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
@@ -82,20 +87,47 @@ class Overlay:
                 return row[:-SEAL_BYTES] if row else row
         return self.store.get(table, key)
 
+    def get_all(self, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]) -> dict[bytes, bytes]:
+        decided: dict[bytes, bytes] = {}
+        for group in self._newest_first:
+            rows = group.tables[table]
+            if rows.keys().isdisjoint(keys):
+                continue
+            for key in keys:
+                row = rows.get(key)
+                if row is not None:
+                    decided[key] = row[:-SEAL_BYTES] if row else row
+            keys = [key for key in keys if key not in rows]
+        contents = self.store.get_all(table, keys, on_damage)
+        contents.update(decided)
+        return contents
+
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        changed: dict[bytes, bytes | None] = {}
-        for group in self.all_groups():
-            changed.update(group.within(table, low, high))
+        stored = self.store.scan(table, low, high, limit)
+        # What lies behind the last of enough rows does not matter: in an index by time or id, most of what is new.
+        end = stored[-1][0] + b"\0" if stored and len(stored) == limit else high
+        changed = self._changed(table, low, end)
         if not changed:
-            return self.store.scan(table, low, high, limit)
-        # Every changed key may hide one stored row, so this many are enough to fill the limit.
-        rows = dict(self.store.scan(table, low, high, limit + len(changed)))
+            return stored
+        if end is not high and None in changed.values():
+            # Every delete may hide one stored row, so this many are enough to fill the limit.
+            changed = self._changed(table, low, high)
+            hidden = sum(content is None for content in changed.values())
+            stored = self.store.scan(table, low, high, limit + hidden)
+        rows = dict(stored)
         for key, content in changed.items():
             if content is None:
                 rows.pop(key, None)
             else:
                 rows[key] = content
         return sorted(rows.items())[:limit]
+
+    def _changed(self, table: int, low: bytes, high: bytes) -> dict[bytes, bytes | None]:
+        """What is decided of low <= key < high and not yet durable: contents, and None for deletes."""
+        changed: dict[bytes, bytes | None] = {}
+        for group in self.all_groups():
+            changed.update(group.within(table, low, high))
+        return changed
 
     def release(self) -> None:
         self.store.release()

@@ -7,7 +7,7 @@ writes are the committer's. Exactly one environment exists per file and process:
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -17,7 +17,7 @@ from appliance.engine import crashpoints, datafile
 from appliance.engine.crashpoints import reach
 from appliance.engine.disk import DirectoryLock, free_bytes, make_directory, refuse_remote, sync, sync_names
 from appliance.engine.faults import DiskNotTrusted, StoreRefused, failure
-from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal
+from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal, unseal_all
 from appliance.engine.tables import META, TABLE_NAMES
 from appliance.engine.upgrade import OLDEST_FORMAT, upgrade
 
@@ -53,8 +53,8 @@ class StoreStats(NamedTuple):
 class Store:
     """An open store. It is the Reader of the overlay; the committer and the reader thread use its environment.
 
-    `get`, `scan` and `release` are for the loop's thread only. They raise DamagedRow for a row that is not what was
-    written, and DiskNotTrusted where LMDB itself cannot read on.
+    `get`, `get_all`, `scan` and `release` are for the loop's thread only. They raise DamagedRow for a row that is not
+    what was written (`get_all` reports it), and DiskNotTrusted where LMDB itself cannot read on.
     """
 
     __slots__ = ("_lock", "_snapshot", "databases", "directory", "environment")
@@ -118,6 +118,23 @@ class Store:
             raise unreadable(table, error) from error
         return None if row is None else unseal(table, key, row)
 
+    def get_all(self, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]) -> dict[bytes, bytes]:
+        """The contents of the rows that there are, by key; `on_damage` hears of each damaged one, which is left out.
+
+        In the order of the keys, so that neighbours are read from one page without looking for it again.
+        """
+        try:
+            snapshot = self._snapshot
+            if snapshot is None:
+                snapshot = self._snapshot = self.environment.begin()
+            with snapshot.cursor(self.databases[table]) as cursor:
+                rows = cursor.getmulti(sorted(keys))
+        except lmdb.BadValsizeError as error:
+            raise ValueError(f"one of {len(keys)} keys cannot be a key") from error
+        except lmdb.Error as error:
+            raise unreadable(table, error) from error
+        return unseal_all(table, rows, on_damage)
+
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Up to `limit` rows with low <= key < high, in key order."""
         rows: list[tuple[bytes, bytes]] = []
@@ -129,16 +146,17 @@ class Store:
                 snapshot = self._snapshot = self.environment.begin()
             with snapshot.cursor(self.databases[table]) as cursor:
                 if cursor.set_range(low):
-                    for key, row in cursor:
-                        if key >= high:
+                    for row in cursor:
+                        if row[0] >= high:
                             break
-                        rows.append((key, unseal(table, key, row)))
+                        rows.append(row)
                         if len(rows) == limit:
                             break
         except lmdb.Error as error:
             raise unreadable(table, error) from error
+        contents = unseal_all(table, rows, _raise)
         reach(crashpoints.SCANNED)
-        return rows
+        return list(contents.items())
 
     def release(self) -> None:
         """End the snapshot that reads share; the next read begins a new one."""
@@ -181,6 +199,10 @@ class Store:
             used_bytes=used,
             free_bytes=max(0, (info["last_pgno"] + 1) * page_bytes - used),
         )
+
+
+def _raise(damage: DamagedRow) -> None:
+    raise damage
 
 
 def unreadable(table: int, error: lmdb.Error) -> DiskNotTrusted:

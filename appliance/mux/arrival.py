@@ -8,12 +8,14 @@ listener's affair. Runs on the event loop's thread.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from appliance.mux import client_hello
 from appliance.mux.client_hello import ClientHello, MalformedHello, NeedMore
 from appliance.mux.limits import Limits
+from appliance.mux.secure import SecureTransport
 from appliance.mux.sniffer import SNIFF_LIMIT_BYTES, Kind, sniff
 from appliance.mux.tls import ALPN_H2, ALPN_HTTP1, ALPN_HTTP10
 
@@ -137,28 +139,45 @@ class Arrival:
 
 
 class SecureArrival(asyncio.Protocol):
-    """A connection after its handshake, until the first decrypted bytes say what it is.
+    """A connection from the beginning of its handshake until the first decrypted bytes say what it is.
 
-    `take_over` is called with (transport, kind) and returns the protocol that gets those bytes; `turn_away` with the
-    reason. One of the two, or neither when the peer leaves first and `on_lost` is called.
+    `take_over` is called with this and the kind, and returns the protocol that gets those bytes. One that is not taken
+    over ends, and `on_lost` is called with this and the reason.
     """
+
+    __slots__ = (
+        "_agreed",
+        "_began_at",
+        "_limits",
+        "_now",
+        "_on_lost",
+        "_prefix",
+        "_reason",
+        "_take_over",
+        "peer",
+        "tls",
+    )
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
+        context: ssl.SSLContext,
+        peer: str,
         limits: Limits,
         now: Callable[[], float],
-        take_over: Callable[[Any, Kind], asyncio.Protocol],
+        take_over: Callable[["SecureArrival", Kind], asyncio.Protocol],
         on_lost: Callable[["SecureArrival", str], None],
     ) -> None:
+        self.peer = peer
+        self.tls = SecureTransport(loop, context, self)
         self._limits = limits
         self._now = now
         self._take_over = take_over
         self._on_lost = on_lost
-        self._transport: Any = None
         self._agreed: Kind | None = None
         self._began_at = now()
         self._prefix = b""
-        self._reason = "sniff-closed"
+        self._reason = "handshake"
 
     @property
     def idle_since(self) -> float | None:
@@ -167,10 +186,9 @@ class SecureArrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
-        self._transport = transport
         self._began_at = self._now()
-        tls: Any = transport.get_extra_info("ssl_object")
-        alpn = tls.selected_alpn_protocol()
+        self._reason = "sniff-closed"
+        alpn = self.tls.alpn
         self._agreed = _AGREED[alpn] if alpn is not None else None
 
     def data_received(self, data: bytes) -> None:
@@ -190,9 +208,9 @@ class SecureArrival(asyncio.Protocol):
             self._hand_over(kind)
 
     def _hand_over(self, kind: Kind) -> None:
-        protocol = self._take_over(self._transport, kind)
-        self._transport.set_protocol(protocol)
-        protocol.connection_made(self._transport)
+        protocol = self._take_over(self, kind)
+        self.tls.set_protocol(protocol)
+        protocol.connection_made(self.tls)
         protocol.data_received(self._prefix)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -200,19 +218,22 @@ class SecureArrival(asyncio.Protocol):
         self._on_lost(self, self._reason)
 
     def check(self, now: float) -> None:
-        """Enforces the sniff deadline."""
-        if self._transport is not None and now - self._began_at > self._limits.sniff_seconds:
+        """Enforces the deadlines of the handshake and of the first bytes."""
+        if self.tls.handshake is not None:
+            if now - self._began_at > self._limits.handshake_seconds:
+                self.tls.abort()
+        elif now - self._began_at > self._limits.sniff_seconds:
             self._turn_away("sniff-timeout")
 
     def drain(self, now: float) -> None:
-        """A connection that has said nothing yet is closed."""
-        self.abort()
+        """A connection that has said nothing yet is closed; a handshake may end."""
+        if self.tls.handshake is None:
+            self.abort()
 
     def abort(self) -> None:
         """Closes at once."""
-        if self._transport is not None:
-            self._transport.abort()
+        self.tls.abort()
 
     def _turn_away(self, reason: str) -> None:
         self._reason = reason
-        self._transport.abort()
+        self.tls.abort()

@@ -66,6 +66,30 @@ class Connection(asyncio.Protocol):
     monotonic clock in seconds.
     """
 
+    __slots__ = (
+        "_advancing",
+        "_blocked_bytes",
+        "_closing_at",
+        "_core",
+        "_holds",
+        "_hub",
+        "_limits",
+        "_linger_bytes",
+        "_lingering",
+        "_loop",
+        "_memory",
+        "_now",
+        "_on_lost",
+        "_progress_at",
+        "_progress_bytes",
+        "_reading",
+        "_transport",
+        "_turn_scheduled",
+        "_write_blocked",
+        "kind",
+        "peer",
+    )
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -130,6 +154,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that stops sending is gone: whoever waits for work would otherwise be given some. Queued answers
         still leave."""
+        self.close()
         return False
 
     def pause_writing(self) -> None:
@@ -139,6 +164,8 @@ class Connection(asyncio.Protocol):
         self._memory.take(self._blocked_bytes)
         self._progress_bytes = self._blocked_bytes
         self._progress_at = self._now()
+        # What fills the buffer may be TLS itself, which answers a peer without asking anybody here.
+        self._update_reading()
 
     def resume_writing(self) -> None:
         """There is room again."""

@@ -71,7 +71,7 @@ class Abuse:
         self._empty_frames = Rate(limits.h2_empty_frames, seconds, "h2-empty-frames")
         self._unknown_frames = Rate(limits.h2_unknown_frames, seconds, "h2-unknown-frames")
         self._streams = 0
-        self._reset_streams: deque[int] = deque()
+        self._reset_streams: deque[int] | None = None
         self._priorities = 0
         self._window_updates = 0
         self._continuations = 0
@@ -138,6 +138,8 @@ class Abuse:
         self._resets.hit(now)
         span = self._limits.h2_reset_share_streams
         resets = self._reset_streams
+        if resets is None:
+            resets = self._reset_streams = deque()
         resets.append(self._streams)
         while resets[0] <= self._streams - span:
             resets.popleft()

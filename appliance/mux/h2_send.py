@@ -91,6 +91,11 @@ class SendSide:
         """`take` would give something."""
         return self.window > 0 and bool(self._ready)
 
+    @property
+    def waiting(self) -> bool:
+        """Something has not left."""
+        return bool(self._pending)
+
     def open(self, stream_id: int) -> None:
         """A stream exists: its window counts from now on."""
         self._streams[stream_id] = Outgoing(stream_id, self._initial_window)

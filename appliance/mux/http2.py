@@ -44,6 +44,36 @@ KEEPALIVE_PAYLOAD: Final = b"keepaliv"
 class Http2:
     """One connection; see `connection.Core` for what each method is to its shell."""
 
+    __slots__ = (
+        "_abuse",
+        "_calls",
+        "_channel",
+        "_codec",
+        "_drain_at",
+        "_ghosts",
+        "_highest_stream_id",
+        "_hub",
+        "_last_active",
+        "_limits",
+        "_memory",
+        "_out",
+        "_over",
+        "_partial_since",
+        "_peer",
+        "_pinged",
+        "_ready",
+        "_refuse_above",
+        "_secure",
+        "_send_side",
+        "_streams",
+        "_time",
+        "_unanswered",
+        "_uploads",
+        "_walker",
+        "closing",
+        "unread",
+    )
+
     def __init__(self, hub: Hub, channel: Channel, peer: str, secure: bool, now: float) -> None:
         self.closing = False
         self.unread = False
@@ -405,8 +435,13 @@ class Http2:
         stream.responded = True
         self._end_upload(stream)
         response = problem_response(refusal.problem)
-        self._hub.observer.responded(response.status, 0.0)
-        self._respond(stream, response, self._hub.request_id(None), head_only=False)
+        try:
+            self._respond(stream, response, self._hub.request_id(None), head_only=False)
+        except h2.exceptions.ProtocolError as error:
+            # A later frame of the same run made the codec reset the stream itself, and its event is yet to come.
+            log.debug("stream %d was gone before its refusal: %s", stream.id, error)
+        else:
+            self._hub.observer.responded(response.status, 0.0)
 
     def _forget(self, stream: Stream) -> None:
         del self._streams[stream.id]
@@ -521,22 +556,25 @@ class Http2:
             stream.began_at = max(stream.began_at, now)
 
     def check(self, now: float) -> bool:
-        """Enforces the deadlines. Returns True when something may have changed."""
+        """Enforces the deadlines. Returns True when something may have changed: of thousands of connections that wait
+        hardly any has."""
         self._time = now
         if self.closing:
             return False
         if self._drain_at:
             self._go_on_draining(now)
-        self._check_partial(now)
-        self._check_streams(now)
+        if self._partial_since:
+            self._check_partial(now)
+        if self._streams or self._send_side.waiting:
+            self._check_streams(now)
         self._calls.check(now)
         self._check_silence(now)
-        return True
+        return bool(self._out or self.closing or self._drain_at or self._send_side.waiting)
 
     def _check_partial(self, now: float) -> None:
         limits = self._limits
         allowed = limits.body_seconds if self._walker.partial_data else limits.head_seconds
-        if self._partial_since and now - self._partial_since > allowed:
+        if now - self._partial_since > allowed:
             self._fail(frames.ENHANCE_YOUR_CALM, "head-timeout", "head-timeout")
 
     def _check_streams(self, now: float) -> None:

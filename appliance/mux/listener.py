@@ -12,7 +12,6 @@ import heapq
 import logging
 import os
 import socket
-import ssl
 import time
 from collections import Counter, deque
 from typing import Any, Final, Protocol
@@ -285,26 +284,24 @@ class Listener:
     async def _serve_tls(self, arrival: Arrival) -> None:
         if self._tls is None:
             raise AssertionError("a handshake needs a certificate")
-        peer = arrival.peer
         secure = SecureArrival(
+            self._loop,
+            self._tls.context,
+            arrival.peer,
             self._limits,
             self._now,
-            lambda transport, kind: self._take_over(secure, peer, kind),
+            self._take_over,
             self._secure_lost,
         )
+        tls, over = secure.tls, secure.tls.handshake
         self._replace(arrival, secure)
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: secure,
-                arrival.sock,
-                ssl=self._tls.context,
-                ssl_handshake_timeout=self._limits.handshake_seconds,
-                ssl_shutdown_timeout=self._limits.write_seconds,
-            )
-        except (OSError, ssl.SSLError):
-            if secure in self._members:
-                self._observer.refused("handshake")
-                self._forget(secure)
+            await self._loop.connect_accepted_socket(lambda: tls, arrival.sock)
+            if over is not None:
+                await over
+        except OSError:
+            arrival.sock.close()
+            tls.connection_lost(None)
         finally:
             self._handshakes -= 1
             self._next_handshake()
@@ -321,8 +318,8 @@ class Listener:
             if arrival in self._members:
                 self.turned_away(arrival, "handshakes")
 
-    def _take_over(self, secure: SecureArrival, peer: str, kind: Kind) -> Connection:
-        connection = self._make_connection(peer, kind, secure=True)
+    def _take_over(self, secure: SecureArrival, kind: Kind) -> Connection:
+        connection = self._make_connection(secure.peer, kind, secure=True)
         self._replace(secure, connection)
         if self.hub.draining:
             # Its first request came with the end of a handshake: it is read before the connection learns of the drain.

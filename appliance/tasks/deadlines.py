@@ -72,12 +72,12 @@ class Deadlines:
         while self._turns:
             prefix = self._turns.popleft()
             window = self._windows[prefix]
-            taken: list[bytes] = []
-            while (head := window.head(reader)) is not None and time_of(head) <= now_ms:
-                if len(taken) == quantum:
-                    self._turns.append(prefix)
-                    return taken
-                taken.append(window.pop())
+            end = prefix + (now_ms + 1).to_bytes(8, "big")
+            taken = window.take(reader, end, quantum)
+            head = window.head(reader)
+            if head is not None and head < end:
+                self._turns.append(prefix)
+                return taken
             self._in_turn.discard(prefix)
             if head is not None:
                 heappush(self._order, (time_of(head), prefix))

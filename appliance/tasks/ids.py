@@ -7,6 +7,7 @@ those of max(now, the last id): a clock that goes back makes ids denser, never s
 """
 
 from binascii import hexlify
+from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
@@ -15,7 +16,8 @@ _COUNTER_LOW_BITS: Final = 20
 _COUNTER_LOW_MASK: Final = (1 << _COUNTER_LOW_BITS) - 1
 _COUNTER_STEP: Final = 1 << 42
 _VERSION_AND_VARIANT: Final = (7 << 76) | (2 << 62)
-_groups: Final = Struct("8s4s4s4s12s").unpack
+_GROUPS: Final = Struct("8s4s4s4s12s")
+_dashed: Final = b"-".join
 
 
 class Ids:
@@ -31,19 +33,29 @@ class Ids:
         self._counter = _counter_of(last)
         self._base = self._ms << 80 | self._suffix
 
+    def take(self, now_ms: int, count: int) -> list[bytes]:
+        """So many new ids, in order, each greater than every one before it."""
+        if now_ms > self._ms:
+            self._ms, self._counter = now_ms, -1
+            self._base = now_ms << 80 | self._suffix
+        first = self._counter + 1
+        last = self._counter = self._counter + count
+        if last >> _COUNTER_LOW_BITS:
+            values = [self._value(counter) for counter in range(first, last + 1)]
+        else:
+            low, high = self._base + first * _COUNTER_STEP, self._base + last * _COUNTER_STEP
+            values = list(range(low, high + 1, _COUNTER_STEP))
+        ids = [value.to_bytes(16, "big") for value in values]
+        self.last = ids[-1]
+        return ids
+
+    def _value(self, counter: int) -> int:
+        high = counter >> _COUNTER_LOW_BITS
+        return self._base + (counter & _COUNTER_LOW_MASK) * _COUNTER_STEP + (high << 64)
+
     def next(self, now_ms: int) -> bytes:
         """A new id, greater than every one before it."""
-        if now_ms > self._ms:
-            self._ms = now_ms
-            self._counter = 0
-            self._base = now_ms << 80 | self._suffix
-            self.last = self._base.to_bytes(16, "big")
-            return self.last
-        self._counter = counter = self._counter + 1
-        high = counter >> _COUNTER_LOW_BITS
-        value = self._base + (counter & _COUNTER_LOW_MASK) * _COUNTER_STEP + (high << 64)
-        self.last = value.to_bytes(16, "big")
-        return self.last
+        return self.take(now_ms, 1)[0]
 
 
 def _counter_of(task_id: bytes) -> int:
@@ -68,7 +80,12 @@ def id_text(task_id: bytes) -> str:
 
 def id_ascii(task_id: bytes) -> bytes:
     """`id_text` as bytes."""
-    return b"-".join(_groups(hexlify(task_id)))
+    return _dashed(_GROUPS.unpack(hexlify(task_id)))
+
+
+def ids_ascii(task_ids: Iterable[bytes]) -> list[bytes]:
+    """`id_ascii` of each."""
+    return list(map(_dashed, _GROUPS.iter_unpack(hexlify(b"".join(task_ids)))))
 
 
 def parse_id(text: str) -> bytes | None:

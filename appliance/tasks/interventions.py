@@ -45,8 +45,8 @@ def purge(tasks: Moves, _now: int, action: Purge) -> Stepped | Problem:
     found = _chosen(tasks, action.tenant, action.id, table.PURGE)
     if isinstance(found, Problem):
         return found
-    edge, state, _ = found
-    tasks.forget(edge, action.id, state)
+    _, state, _ = found
+    tasks.forget(table.PURGE, action.id, state)
     return Stepped(1)
 
 
@@ -58,7 +58,7 @@ def requeue_dead(tasks: Moves, now: int, task_id: bytes) -> None:
 
 def purge_dead(tasks: Moves, _now: int, task_id: bytes) -> None:
     """Forget what a row of `dead` names."""
-    tasks.forget(TABLE[table.DLQ, table.PURGE, table.PLAIN], task_id, _dead_state(tasks, task_id))
+    tasks.forget(table.PURGE, task_id, _dead_state(tasks, task_id))
 
 
 def stands_in_expire(tasks: Moves, key: bytes) -> bool:

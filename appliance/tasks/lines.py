@@ -16,7 +16,8 @@ _COMPACT_ABOVE: Final = 16
 
 
 class Waiter:
-    """A claim in one or more lines. `done` once it was answered, timed out or its caller left."""
+    """A claim in one or more lines. `done` once it was answered, timed out or its caller left; then it may stand there
+    for long, and has no `claim` any more: that holds on to a whole connection."""
 
     __slots__ = ("claim", "done", "lines", "number", "tenant")
 
@@ -95,7 +96,9 @@ class Waits:
         assert not waiter.done
         waiter.done = True
         del self._live[waiter.number]
-        if waiter.claim.deadline < FOREVER_MS:
+        deadline = waiter.claim.deadline
+        del waiter.claim
+        if deadline < FOREVER_MS:
             remaining = self._per_tenant[waiter.tenant] - 1
             if remaining:
                 self._per_tenant[waiter.tenant] = remaining

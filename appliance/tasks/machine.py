@@ -10,16 +10,30 @@ durable.
 When a group fails, the whole object is thrown away and built anew from the store: nothing in here survives on its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from heapq import heappop
 from typing import Final
 
 from appliance import errors
 from appliance.engine.rows import CLAIMED, COMPLETED, PENDING, Body, DamagedRow, Idem, State, decode_idem, encode_row
-from appliance.engine.tables import BODY, EXPIRE, IDEM, LEASE, PRIORITY_BYTES, QUEUE_BYTES, READY, STATE, idem_key
+from appliance.engine.tables import (
+    BODY,
+    EXPIRE,
+    IDEM,
+    LEASE,
+    PRIORITY_BYTES,
+    QUEUE_BYTES,
+    READY,
+    STATE,
+    idem_key,
+    prefix_end,
+)
 from appliance.errors import Problem
 from appliance.tasks import table
 from appliance.tasks.backoff import abandon_delay_ms, backoff_ms
+from appliance.tasks.heads import Heads
+from appliance.tasks.ids import id_time_ms
 from appliance.tasks.intake import attempts_of, refusal_by_queue, refusal_by_tenant
 from appliance.tasks.judgement import STATUS_OF, guard, holds
 from appliance.tasks.lines import Waiter
@@ -40,7 +54,7 @@ from appliance.tasks.model import (
 from appliance.tasks.moves import Moves
 from appliance.tasks.queues import Queue, Tenant
 from appliance.tasks.states import claimed, ended, replaced, returned
-from appliance.tasks.table import TABLE, Edge
+from appliance.tasks.table import EDGES, TABLE, Edge
 
 NACKED: Final = "nacked without a reason"
 
@@ -49,6 +63,23 @@ _CREATE_LATER: Final = TABLE[table.ABSENT, table.CREATE, table.LATER]
 _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
 _COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
 _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
+
+LAST_KEY_EVERY: Final = 1_000
+"""Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
+
+
+def _nowhere() -> None:
+    """The only queue is known."""
+
+
+_NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
+
+Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
+"""New tasks that are not in the group yet: ids, bodies and states as rows, and the keys in `ready` of each queue."""
+
+Ended = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[tuple[Queue, Edge, int]]]
+"""Tasks of one tenant with results that are not in the group yet: ids, states as rows, keys in `lease` and in `expire`,
+and runs of one queue and edge, each with the place where it begins."""
 
 
 class Tasks(Moves):
@@ -64,85 +95,129 @@ class Tasks(Moves):
         """Make tasks, in order; an outcome for each. Items that are Problems already pass through.
 
         What many tasks share (counters, index rows, the wake-up of their queue) is done once for a run of one queue.
+        States that are alike are one value, encoded once.
         """
         tenant = self.registry.tenants.get(tenant_name) or self.registry.tenant(tenant_name)
         group = self.overlay.open
-        put = group.put
-        next_id, hot_add = self._ids.next, self.hot.add
+        hot_add = self.hot.add
+        row_key = b""
+        # Items that make nothing leave gaps, which mean nothing.
+        new_ids = self._ids.take(now, len(items)) if items else []
         outcomes: list[Created | Problem] = []
-        ready: list[bytes] = []
+        made: Made = ([], [], [], {})
+        ids, bodies, states, ready = made
         queue: Queue | None = None
-        for new in items:
+        like: tuple[int, int, int, int, bool, bool] | None = None
+        state, encoded = _NO_STATE, b""
+        for task_id, new in zip(new_ids, items, strict=True):
             if isinstance(new, Problem):
                 outcomes.append(new)
                 continue
+            key, webhook, size = new.key, new.webhook, len(new.payload)
             if queue is None or new.command != queue.command:
-                if ready and queue is not None:
-                    self._made_ready(queue, ready)
-                    ready = []
-                queue = tenant.queues.get(new.command)
-            if queue is None or new.key or queue.restricted or not self.accepts_creates:
-                if ready and queue is not None and queue.restricted:
+                queue, like = tenant.queues.get(new.command), None
+            if queue is None or key or queue.restricted or not self.accepts_creates:
+                if ids and queue is not None and queue.restricted:
                     # What was made before counts against a limit.
-                    self._made_ready(queue, ready)
-                    ready = []
+                    self._write(made)
+                row_key = b""
                 try:
-                    found = self._replayed(now, tenant, queue, new)
-                    if found is not None:
-                        outcomes.append(found)
-                        continue
+                    if key and queue is not None:
+                        row_key = idem_key(queue.prefix, key)
+                        found = self._replayed(queue, row_key, new, made)
+                        if found is not None:
+                            outcomes.append(found)
+                            continue
+                    self._check_taken(now, tenant, queue, new)
                     queue = queue or self.registry.queue(group, tenant, new.command)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
                     continue
                 except Problem as problem:
-                    outcomes.append(problem)
+                    outcomes.append(problem.kept())
                     continue
             run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
-            task_id = next_id(now)
-            body = Body(new.command, new.payload, now, new.webhook, new.key, new.trace_parent, new.trace_state)
-            state = State(PENDING, queue.prefix, new.priority, new.max_attempts, now, run_at, bool(new.key))
-            state.payload_bytes = size = len(new.payload)
-            if queue.restricted:
-                state.max_attempts = attempts_of(queue, new)
-            if new.webhook:
-                state.hooked = True
-            # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
-            put(BODY, task_id, encode_row(body))
-            if new.key:
-                group.put_new(IDEM, idem_key(queue.prefix, new.key), encode_row(Idem(task_id, new.request_hash)))
+            max_attempts = attempts_of(queue, new) if queue.restricted else new.max_attempts
+            these = (new.priority, max_attempts, size, run_at, bool(key), bool(webhook))
+            if these != like:
+                like = these
+                state = State(PENDING, queue.prefix, new.priority, max_attempts, now, run_at, bool(key))
+                state.payload_bytes, state.hooked = size, bool(webhook)
+                encoded = encode_row(state)
+            body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
+            if key:
+                row_key = row_key or idem_key(queue.prefix, key)
+                group.put_new(IDEM, row_key, encode_row(Idem(task_id, new.request_hash)))
+                if queue.last_key is not None and row_key > queue.last_key:
+                    queue.last_key = row_key
             queue.stored_bytes += size
             tenant.stored_bytes += size
             hot_add(task_id, state, body)
+            ids.append(task_id)
+            bodies.append(encode_row(body))
+            states.append(encoded)
             if run_at > now:
                 queue.created += 1
-                self.move(_CREATE_LATER, queue, task_id, new.priority, 0, run_at, state)
+                self.move(_CREATE_LATER, queue, task_id, new.priority, 0, run_at, None)
             else:
-                put(STATE, task_id, encode_row(state))
-                ready.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
+                keys = ready.get(queue)
+                if keys is None:
+                    keys = ready[queue] = []
+                keys.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
             outcomes.append(Created(Task(task_id, body, state)))
-        if ready and queue is not None:
-            self._made_ready(queue, ready)
+        if ids:
+            self._write(made)
         return outcomes
 
-    def _made_ready(self, queue: Queue, keys: list[bytes]) -> None:
-        """New tasks whose rows are written take their places in one queue."""
-        count = len(keys)
-        queue.created += count
-        self.count(_CREATE_NOW, queue, count)
-        self.enter_ready(queue, keys)
+    def _write(self, made: Made) -> None:
+        """The rows of new tasks go into the group; those that are ready take their places."""
+        ids, bodies, states, ready = made
+        group = self.overlay.open
+        # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
+        group.put_all(BODY, ids, bodies)
+        group.put_all(STATE, ids, states)
+        for queue, keys in ready.items():
+            queue.created += len(keys)
+            self.count(_CREATE_NOW, queue, len(keys))
+            self.enter_ready(queue, keys)
+        for rows in made:
+            rows.clear()
 
-    def _replayed(self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask) -> Created | Problem | None:
-        """What a create gets without making anything: the earlier task of its key, or a refusal."""
-        if new.key and queue is not None:
-            row = self.overlay.get(IDEM, idem_key(queue.prefix, new.key))
-            if row is not None:
-                return self._replay(decode_idem(row), new)
+    def _replayed(self, queue: Queue, row_key: bytes, new: NewTask, made: Made) -> Created | Problem | None:
+        """What a create gets for whose key there is a task already; None where there is none."""
+        if queue.last_key is None:
+            self._learn_last_key(queue, row_key)
+        elif row_key > queue.last_key:
+            return None
+        row = self.overlay.get(IDEM, row_key)
+        if row is None:
+            return None
+        # The earlier task may be one of those that are not written yet.
+        self._write(made)
+        return self._replay(decode_idem(row), new)
+
+    def _learn_last_key(self, queue: Queue, row_key: bytes) -> None:
+        """Find out, now and then, whether this key lies behind all others: then those that grow need no look."""
+        queue.key_looks += 1
+        if queue.key_looks % LAST_KEY_EVERY != 1:
+            return
+        try:
+            if not self.overlay.scan(IDEM, row_key, prefix_end(queue.prefix), 1):
+                queue.last_key = row_key
+        except DamagedRow as damage:
+            self.on_damage(damage)
+
+    def _check_taken(self, now: int, tenant: Tenant, queue: Queue | None, new: NewTask) -> None:
+        """Raises Problem for a task that is not taken now."""
+        problem = None
         if not self.accepts_creates:
-            return errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
-        if queue is None:
-            return refusal_by_tenant(tenant, new)
-        return refusal_by_queue(now, queue, new) if queue.restricted else None
+            problem = errors.unavailable("free disk space is below the configured floor; creates are refused", 10)
+        elif queue is None:
+            problem = refusal_by_tenant(tenant, new)
+        elif queue.restricted:
+            problem = refusal_by_queue(now, queue, new)
+        if problem is not None:
+            raise problem
 
     def _replay(self, idem: Idem, new: NewTask) -> Created | Problem:
         task = self.task(idem.id)
@@ -159,94 +234,88 @@ class Tasks(Moves):
         tasks: list[Task] = []
         if tenant is None:
             return tasks
-        overlay = self.overlay
-        queues: list[Queue] | None = None
-        if claim.commands is not None:
-            queues = [queue for command in claim.commands if (queue := tenant.dispatching.get(command)) is not None]
+        overlay, hot = self.overlay, self.hot
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
-        alone = queues is not None and len(queues) == 1
         if tenant.control.in_flight_max is not None:
             wanted = min(wanted, tenant.control.in_flight_max - tenant.in_flight)
-        while len(tasks) < wanted and enough_bytes > 0:
-            try:
-                first = tenant.first_queue(overlay) if queues is None else self._smallest_head(queues)
-                if first is None:
-                    break
-                # From a queue that stands alone all can be taken at once; otherwise the heads are compared each time.
-                looks = len(first.window.heap) if alone else 1
-                enough_bytes -= self._lease(now, first, claim, looks, wanted - len(tasks), enough_bytes, tasks)
-            except DamagedRow as damage:
-                # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
-                self.on_damage(damage)
-                break
-            if first.window.horizon is not None and first.window.wants_refill:
-                self.low_windows[first] = None
-        return tasks
-
-    def _smallest_head(self, queues: list[Queue]) -> Queue | None:
-        if len(queues) == 1:
-            queue = queues[0]
-            return queue if queue.window.heap or queue.window.head(self.overlay) is not None else None
-        best, best_suffix = None, b""
-        for queue in queues:
-            head = queue.window.head(self.overlay)
-            if head is not None and (best is None or head[QUEUE_BYTES:] < best_suffix):
-                best, best_suffix = queue, head[QUEUE_BYTES:]
-        return best
-
-    def _lease(
-        self, now: int, queue: Queue, claim: Claim, looks: int, wanted: int, enough_bytes: int, tasks: list[Task]
-    ) -> int:
-        """Take up to `looks` keys from the head of a window and lease what they stand for; it goes into `tasks`.
-
-        Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over. Stops at
-        `wanted` tasks or `enough_bytes` of payload; returns the bytes of the payloads.
-        """
-        group = self.overlay.open
-        put, hot = group.put, self.hot
-        until = now + claim.lease_ms
-        lease_prefix = queue.tenant.prefix + until.to_bytes(8, "big")
-        heap = queue.window.heap
+        lease_prefix = tenant.prefix + (now + claim.lease_ms).to_bytes(8, "big")
         left: list[bytes] = []
-        entered: list[bytes] = []
+        ids: list[bytes] = []
+        states: list[bytes] = []
+        counts: dict[Queue, int] = {}
+        like: State | None = None
+        state, encoded, key = _NO_STATE, b"", b""
+        waited, waited_ms = 0, self._waited_ms
         payload_bytes = 0
-        for _ in range(looks):
-            if len(entered) == wanted or payload_bytes >= enough_bytes:
-                break
-            key = heappop(heap)
-            task_id = key[QUEUE_BYTES + 1 :]
-            entry = hot.get(task_id)
-            body = entry[1] if entry is not None else None
-            if entry is not None and body is not None:
-                old = entry[0]
-            else:
-                try:
-                    task = self.task(task_id)
-                except DamagedRow as damage:
-                    self.on_damage(damage)
+        try:
+            alone, first_queue = self._where(tenant, claim)
+            while len(ids) < wanted and payload_bytes < enough_bytes:
+                queue = alone if alone is not None else first_queue()
+                if queue is None or (not queue.window.heap and queue.window.head(overlay) is None):
+                    break
+                if queue not in counts:
+                    counts[queue] = 0
+                before, key = key, heappop(queue.window.heap)
+                # Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over.
+                if key == before:
                     continue
-                if task is None:
-                    continue
-                old, body = task.state, task.body
-            if old.status != PENDING:
-                continue
-            state = claimed(_CLAIM, old, now, claim)
-            put(STATE, task_id, encode_row(state))
-            hot.claimed(task_id, state)
-            left.append(key)
-            entered.append(lease_prefix + task_id)
-            tasks.append(Task(task_id, body, state))
-            payload_bytes += len(body.payload)
-            self._waited_ms.append(now - body.created)
-        if entered:
-            count = len(entered)
-            self.count(_CLAIM, queue, count)
+                task_id = key[QUEUE_BYTES + 1 :]
+                entry = hot.get(task_id)
+                body = entry[1] if entry is not None else None
+                if entry is not None and body is not None:
+                    old = entry[0]
+                else:
+                    try:
+                        task = self.task(task_id)
+                    except DamagedRow as damage:
+                        self.on_damage(damage)
+                        continue
+                    if task is None:
+                        continue
+                    old, body = task.state, task.body
+                if old is not like:
+                    if old.status != PENDING:
+                        continue
+                    like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
+                    encoded = encode_row(state)
+                hot.claimed(task_id, state)
+                counts[queue] += 1
+                left.append(key)
+                ids.append(task_id)
+                states.append(encoded)
+                tasks.append(Task(task_id, body, state))
+                payload_bytes += len(body.payload)
+                waited_ms.append(waited)
+        except DamagedRow as damage:
+            # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
+            self.on_damage(damage)
+        for queue, count in counts.items():
+            if count:
+                self.count(_CLAIM, queue, count)
+            if queue.window.wants_refill:
+                self.low_windows[queue] = None
+        if ids:
+            group = self.overlay.open
+            group.put_all(STATE, ids, states)
             group.delete_keys(READY, left)
+            entered = [lease_prefix + task_id for task_id in ids]
             group.put_keys(LEASE, entered)
             self.leases.push_all(entered)
             # The answer holds the payloads in memory until the group is durable.
             group.bytes_count += payload_bytes
-        return payload_bytes
+        return tasks
+
+    def _where(self, tenant: Tenant, claim: Claim) -> tuple[Queue | None, Callable[[], Queue | None]]:
+        """Where a claim finds its tasks: the one queue, or what tells the queue of the next task. Raises DamagedRow."""
+        if claim.commands is None:
+            return None, partial(tenant.first_queue, self.overlay)
+        queues = self._named(tenant, claim.commands)
+        if len(queues) == 1:
+            return queues[0], _nowhere
+        return None, Heads(queues, self.overlay).first
+
+    def _named(self, tenant: Tenant, commands: Iterable[str]) -> list[Queue]:
+        return [queue for command in commands if (queue := tenant.dispatching.get(command)) is not None]
 
     def wait(self, now: int, claim: Claim) -> None:
         """Put a claim that found nothing into the lines of its queues, until its deadline."""
@@ -263,11 +332,10 @@ class Tasks(Moves):
         """A claim began to wait although there may be work for it: have it looked at."""
         tenant = self.registry.tenants[claim.tenant]
         try:
-            if claim.commands is None:
-                queue = tenant.first_queue(self.overlay)
-            else:
-                named = (tenant.dispatching.get(command) for command in claim.commands)
-                queue = self._smallest_head([queue for queue in named if queue is not None])
+            alone, first_queue = self._where(tenant, claim)
+            queue = first_queue() if alone is None else alone
+            if queue is not None and queue.window.head(self.overlay) is None:
+                queue = None
         except DamagedRow as damage:
             self.on_damage(damage)
             return
@@ -291,12 +359,15 @@ class Tasks(Moves):
         self, now: int, actions: Sequence[Finish | Problem], same_json: Callable[[bytes, bytes], bool]
     ) -> list[Record | Problem]:
         """Record results, in order; an outcome for each. Items that are Problems already pass through."""
-        group, hot, queues = self.overlay.open, self.hot, self.registry.by_prefix
-        put = group.put
+        hot, queues = self.hot, self.registry.by_prefix
         outcomes: list[Record | Problem] = []
-        ended_ids: list[bytes] = []
-        left: list[bytes] = []
-        queue, edge, expires = None, _COMPLETE, 0
+        ended_tasks: Ended = ([], [], [], [], [])
+        ids, states, left, entered, runs = ended_tasks
+        queue, edge = None, _COMPLETE
+        expires, expire_prefix = 0, b""
+        like: State | None = None
+        state, encoded, lease_prefix = _NO_STATE, b"", b""
+        ran, lived, ran_ms, lived_ms = 0, 0, self._ran_ms, self._lived_ms
         for action in actions:
             if isinstance(action, Problem):
                 outcomes.append(action)
@@ -308,6 +379,8 @@ class Tasks(Moves):
                 old = entry[0]
             else:
                 try:
+                    # It may be the same task again.
+                    self._write_ended(ended_tasks)
                     found = self._judge(now, action, table.COMPLETE if action.completed else table.FAIL, same_json)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
@@ -320,48 +393,68 @@ class Tasks(Moves):
                     continue
                 old = found
             next_edge = _COMPLETE if action.completed else _FAIL
-            if queue is None or next_edge is not edge or old.queue != queue.prefix:
-                if queue is not None:
-                    self._ended_all(edge, queue, expires, ended_ids, left)
-                    ended_ids, left = [], []
-                queue, edge, expires = queues[old.queue], next_edge, now + queues[old.queue].settings.retention_ms
-            state = ended(STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
+            if queue is None or next_edge is not edge or old.queue != queue.prefix or not runs:
+                queue, edge, like = queues[old.queue], next_edge, None
+                runs.append((queue, edge, len(ids)))
+                expires = now + queue.settings.retention_ms
+                expire_prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
+            if (
+                old is not like
+                or action.result != state.result
+                or action.error != state.error
+                or action.artifacts != state.artifacts
+            ):
+                like = old
+                state = ended(STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
+                encoded = encode_row(state)
+                lease_prefix = queue.tenant.prefix + old.lease_until.to_bytes(8, "big")
+                # Tasks that share a state were created together.
+                ran, lived = now - old.claimed, now - id_time_ms(task_id)
             if state.hooked:
                 try:
                     self.add_to_outbox(now, queue, task_id, state)
                 except DamagedRow as damage:
                     outcomes.append(self.damaged(damage))
                     continue
-            put(STATE, task_id, encode_row(state))
             if action.result or action.artifacts:
                 added_bytes = len(action.result) + len(action.artifacts)
                 queue.stored_bytes += added_bytes
                 queue.tenant.stored_bytes += added_bytes
             hot.drop(task_id)
-            ended_ids.append(task_id)
-            left.append(queue.tenant.prefix + old.lease_until.to_bytes(8, "big") + task_id)
-            self._ran_ms.append(now - old.claimed)
+            ids.append(task_id)
+            states.append(encoded)
+            left.append(lease_prefix + task_id)
+            entered.append(expire_prefix + task_id)
+            ran_ms.append(ran)
+            lived_ms.append(lived)
             outcomes.append(Record(task_id, state))
-        if queue is not None:
-            self._ended_all(edge, queue, expires, ended_ids, left)
+        self._write_ended(ended_tasks)
         return outcomes
 
     def _is_of(self, state: State, tenant_name: str) -> bool:
         return self.registry.by_prefix[state.queue].tenant.name == tenant_name
 
-    def _ended_all(self, edge: Edge, queue: Queue, expires: int, ids: list[bytes], left: list[bytes]) -> None:
-        """Claimed tasks of one queue whose rows are written leave the index of leases for that of retention."""
+    def _write_ended(self, tasks: Ended) -> None:
+        """Claimed tasks get their last rows, and leave the index of leases for that of retention."""
+        ids, states, left, entered, runs = tasks
         if not ids:
             return
         group = self.overlay.open
-        prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
-        entered = [prefix + task_id for task_id in ids]
-        self.count(edge, queue, len(ids))
+        counts: dict[tuple[Queue, int], int] = {}
+        end = len(ids)
+        for queue, edge, start in reversed(runs):
+            counts[queue, edge.number] = counts.get((queue, edge.number), 0) + end - start
+            end = start
+        for (queue, number), count in counts.items():
+            if count:
+                self.count(EDGES[number], queue, count)
+        group.put_all(STATE, ids, states)
         group.delete_keys(LEASE, left)
         group.put_keys(EXPIRE, entered)
         self.retention.push_all(entered)
-        self._ended_ids += ids
         group.finished += ids
+        for rows in tasks:
+            rows.clear()
 
     def heartbeat(self, now: int, action: Heartbeat) -> Extended | Problem:
         """Set the lease's end to now + extend, never earlier than it is."""

@@ -107,7 +107,7 @@ class Moves:
         self._timings = timings or Timings()
         self._waited_ms: list[int] = []
         self._ran_ms: list[int] = []
-        self._ended_ids: list[bytes] = []
+        self._lived_ms: list[int] = []
         row = overlay.get(META, MARK_KEY)
         self.mark = decode_mark(row) if row is not None else Mark()
         self._ids = Ids(self.mark.last_id, shard, rng.getrandbits(32))
@@ -144,18 +144,18 @@ class Moves:
         self.registry.write_dirty(group)
         self.mark = Mark(self._ids.last, now, self.registry.next_tenant)
         group.put(META, MARK_KEY, encode_row(self.mark))
-        self._report_timings(now)
+        self._report_timings()
 
-    def _report_timings(self, now: int) -> None:
+    def _report_timings(self) -> None:
         if self._waited_ms:
             self._timings.waited(self._waited_ms)
             self._waited_ms = []
         if self._ran_ms:
             self._timings.ran(self._ran_ms)
             self._ran_ms = []
-        if self._ended_ids:
-            self._timings.lived([now - id_time_ms(task_id) for task_id in self._ended_ids])
-            self._ended_ids = []
+        if self._lived_ms:
+            self._timings.lived(self._lived_ms)
+            self._lived_ms = []
 
     # Reading through the overlay.
 
@@ -261,7 +261,7 @@ class Moves:
         if state.hooked:
             self.add_to_outbox(now, queue, task_id, state)
         self.hot.drop(task_id)
-        self._ended_ids.append(task_id)
+        self._lived_ms.append(now - id_time_ms(task_id))
         self.move(edge, queue, task_id, state.priority, left_at, state.expires, state)
         self.overlay.open.finished.append(task_id)
 
@@ -271,28 +271,57 @@ class Moves:
         assert task is not None
         self.outbox.add(now, queue.tenant.prefix, task_id, task.body, state)
 
-    def forget(self, edge: Edge, task_id: bytes, state: State) -> None:
-        """All rows of a terminal task go."""
-        queue, group = self.registry.by_prefix[state.queue], self.overlay.open
-        if state.keyed:
-            body = self.overlay.get(BODY, task_id)
-            assert body is not None, "a state without its body"
-            group.delete(IDEM, idem_key(queue.prefix, decode_body(body).key))
-        if task_id in group.tables[BODY]:
+    def forget(self, event: str, task_id: bytes, state: State) -> None:
+        """All rows of a terminal task go, by this event. Raises DamagedRow where its key is needed and damaged."""
+        for damage in self.forget_all(event, {time_key(state.queue, state.expires, task_id): state}):
+            raise damage
+
+    def forget_all(self, event: str, ended: dict[bytes, State]) -> list[DamagedRow]:
+        """All rows of terminal tasks go, by this event; `ended` has their states by their keys in `expire`.
+
+        A task stays whose body is needed and damaged; that is returned. What is shared by tasks of one queue that ended
+        in the same way is done once for them.
+        """
+        idem, damages = self._idem_keys(ended)
+        if damages:
+            damaged = {damage.key for damage in damages}
+            ended = {key: state for key, state in ended.items() if key[12:] not in damaged}
+        group = self.overlay.open
+        group.delete_keys(IDEM, idem)
+        ids = [key[12:] for key in ended]
+        if not group.tables[BODY].keys().isdisjoint(ids):
             # Made in this very group, whose commit must have taken longer than the task's lease: nothing lies below.
-            group.undo(BODY, task_id)
-            group.undo(STATE, task_id)
-        else:
-            group.delete(BODY, task_id)
-            group.delete(STATE, task_id)
-        if state.status == DLQ:
-            group.delete(DEAD, dead_key(state.queue, state.completed, task_id))
-        size = state.stored_bytes
-        queue.swept += 1
-        queue.stored_bytes -= size
-        queue.tenant.stored_bytes -= size
-        self.hot.drop(task_id)
-        self.move(edge, queue, task_id, state.priority, state.expires, 0, None)
+            made = group.tables[BODY].keys() & ids
+            for task_id in made:
+                group.undo(BODY, task_id)
+                group.undo(STATE, task_id)
+            ids = [task_id for task_id in ids if task_id not in made]
+        group.delete_keys(BODY, ids)
+        group.delete_keys(STATE, ids)
+        group.delete_keys(EXPIRE, list(ended))
+        alike: dict[tuple[bytes, int], list[State]] = {}
+        for state in ended.values():
+            alike.setdefault((state.queue, state.status), []).append(state)
+        for (prefix, status), states in alike.items():
+            queue = self.registry.by_prefix[prefix]
+            size = sum([state.stored_bytes for state in states])
+            queue.swept += len(states)
+            queue.stored_bytes -= size
+            queue.tenant.stored_bytes -= size
+            self.count(TABLE[STATE_OF[status], event, table.PLAIN], queue, len(states))
+        dead = [(key[12:], state) for key, state in ended.items() if state.status == DLQ]
+        group.delete_keys(DEAD, [dead_key(state.queue, state.completed, task_id) for task_id, state in dead])
+        return damages
+
+    def _idem_keys(self, ended: dict[bytes, State]) -> tuple[list[bytes], list[DamagedRow]]:
+        """The rows in `idem` of those tasks that have one, and the bodies that should name them and cannot be read."""
+        damages: list[DamagedRow] = []
+        queues = {key[12:]: state.queue for key, state in ended.items() if state.keyed}
+        if not queues:
+            return [], damages
+        bodies = self.overlay.get_all(BODY, list(queues), damages.append)
+        assert len(bodies) + len(damages) == len(queues), "a state without its body"
+        return [idem_key(queues[task_id], decode_body(body).key) for task_id, body in bodies.items()], damages
 
     def move(
         self,

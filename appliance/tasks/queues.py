@@ -54,6 +54,7 @@ class Queue:
     """One queue: `(tenant, command)`. `counts` are by state name; `window` is the head of its ready tasks.
 
     `control` is what operators have set, or None; `settings` is what follows from it and from the node's settings.
+    No idempotency row of the queue lies behind `last_key`, None where that is not known.
     Invariant: `restricted` where `control` is set or the tenant has limits, so that hot paths test one flag.
     """
 
@@ -62,6 +63,8 @@ class Queue:
         "control",
         "counts",
         "created",
+        "key_looks",
+        "last_key",
         "line",
         "prefix",
         "restricted",
@@ -85,6 +88,8 @@ class Queue:
         self.restricted = tenant.control.limited
         self.window = Window(READY, prefix, settings.window_keys_max, empty=row.ready == 0)
         self.line = tenant.line(command)
+        self.last_key = None if row.created else prefix
+        self.key_looks = 0
 
     def row(self) -> bytes:
         """The counters as they are stored."""

@@ -94,7 +94,7 @@ class Shares:
         most = max(used.values(), default=0)
         quiet_max = most // QUIET_DIVISOR
         is_noisy = self._crowded or (self.uneven and most >= NOISY_GROUPS * SMALL_TRANSITIONS)
-        if is_noisy and min(used.values(), default=0) <= quiet_max:
+        if is_noisy and len(used) > 1 and min(used.values()) <= quiet_max:
             self._before, self._quiet_max, self._until_ms = used, quiet_max, now + HOLDS_MS
         # A clock that went back must not make it hold for long.
         self.uneven = 0 < self._until_ms - now <= HOLDS_MS

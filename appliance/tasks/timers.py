@@ -1,16 +1,20 @@
 """What time does to tasks: leases that end, delays that end, retention that ends, clocks that went back.
 
-Each function is one decision about one key of an index, into the open group. A key may be out of date by then: the
-state row says so, and nothing happens. Sans-IO. Must not know when it is called: the scheduler takes what is due.
+Each function is one decision about one key of an index, or many of them, into the open group. A key may be out of date
+by then: the state row says so, and nothing happens. Sans-IO. Must not know when it is called: the scheduler takes what
+is due.
 """
 
-from appliance.engine.rows import CLAIMED, COMPLETED, PENDING
-from appliance.engine.tables import DUE, LEASE, POST, time_key
+from typing import Final
+
+from appliance.engine.rows import CLAIMED, COMPLETED, PENDING, State, decode_state
+from appliance.engine.tables import DUE, LEASE, POST, STATE, time_key
 from appliance.tasks import table
-from appliance.tasks.judgement import STATE_OF
 from appliance.tasks.moves import Moves
 from appliance.tasks.states import replaced
 from appliance.tasks.table import TABLE
+
+_NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
 
 def lease_ended(tasks: Moves, now: int, key: bytes) -> None:
@@ -43,9 +47,32 @@ def sweep(tasks: Moves, now: int, key: bytes) -> None:
     state = tasks.state_of(task_id)
     if state is None or state.status < COMPLETED or state.expires > now:
         return
-    if time_key(state.queue, state.expires, task_id) != key:
-        return
-    tasks.forget(TABLE[STATE_OF[state.status], table.SWEEP, table.PLAIN], task_id, state)
+    if time_key(state.queue, state.expires, task_id) == key:
+        tasks.forget(table.SWEEP, task_id, state)
+
+
+def sweep_all(tasks: Moves, now: int, keys: list[bytes]) -> None:
+    """The same for many keys together. A damaged row is reported and leaves its own task alone unswept.
+
+    `hot` is not asked: a task that has ended has left it. Rows that are alike, as those of one batch of results often
+    are, are decoded once.
+    """
+    ids = [key[12:] for key in keys]
+    rows = tasks.overlay.get_all(STATE, ids, tasks.on_damage)
+    ended: dict[bytes, State] = {}
+    like, state, over, key_start = b"", _NO_STATE, False, b""
+    for key, task_id in zip(keys, ids, strict=True):
+        row = rows.get(task_id)
+        if row is None:
+            continue
+        if row != like:
+            like, state = row, decode_state(row)
+            over = state.status >= COMPLETED and state.expires <= now
+            key_start = time_key(state.queue, state.expires, b"")
+        if over and key_start + task_id == key:
+            ended[key] = state
+    for damage in tasks.forget_all(table.SWEEP, ended):
+        tasks.on_damage(damage)
 
 
 def shorten(tasks: Moves, now: int, table_number: int, key: bytes) -> None:

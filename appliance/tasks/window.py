@@ -58,6 +58,20 @@ class Window:
         """Take the head, which `head` has just returned."""
         return heappop(self.heap)
 
+    def take(self, reader: Reader, end: bytes, most: int) -> list[bytes]:
+        """Take up to `most` of the keys before `end`, smallest first.
+
+        What has to be read for it is read for the next call too. Afterwards `head` reads nothing.
+        """
+        heap = self.heap
+        taken: list[bytes] = []
+        while True:
+            while heap and len(taken) < most and heap[0] < end:
+                taken.append(heappop(heap))
+            if heap or self.horizon is None:
+                return taken
+            self.refill(reader, max(FIRST_REFILL_KEYS, 2 * most))
+
     @property
     def wants_refill(self) -> bool:
         """Whether the heap is at most half full while the store holds more."""

@@ -1,7 +1,7 @@
 """The API over the real state machine, with a store in a dictionary and groups that become durable when told to."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -11,7 +11,7 @@ from appliance.api.canonical import same_json
 from appliance.api.rates import Rate, Rates
 from appliance.auth.caller import WORKER_SCOPES, Caller, Kind
 from appliance.engine.group import TableWrites
-from appliance.engine.rows import unseal
+from appliance.engine.rows import DamagedRow, unseal
 from appliance.engine.tables import TABLE_COUNT
 from appliance.errors import UNAUTHENTICATED, Problem
 from appliance.mux.exchange import Request, Response
@@ -39,6 +39,9 @@ class DictionaryStore:
             raise self.fail_with
         assert key, "an empty key is an error in the real store"
         return self.tables[table].get(key)
+
+    def get_all(self, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]) -> dict[bytes, bytes]:
+        return {key: row for key in keys if (row := self.get(table, key)) is not None}
 
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         return sorted((key, row) for key, row in self.tables[table].items() if low <= key < high)[:limit]

@@ -69,12 +69,14 @@ class Producer:
         try:
             status, answer = await wire.post("/tasks", body)
         except Unknown:
-            return False
+            return field.refuse(create, "")
         conflict = (409,) if create.key in field.contested else ()
         if field.expect("create", status, answer, 200, 201, *conflict):
             field.acknowledge(create, status, answer["id"])
         elif status == 409:
             field.acknowledge(create, status, "")
+        elif status == 503:
+            return field.refuse(create, answer["code"])
         return status < 500
 
     async def _single(self, *, keyed: bool) -> None:
@@ -113,13 +115,14 @@ class Producer:
         try:
             status, answer = await self._wire.post("/tasks/batch", [body for _, body in tasks])
         except Unknown:
-            return
-        if field.expect("batch", status, answer, 200):
-            for create, item in zip(creates, answer, strict=True):
-                if "task" in item:
-                    field.acknowledge(create, 200, item["task"]["id"])
-                else:
-                    field.history.oddities.append(f"batch item: {item}")
+            status, answer = 503, None
+        if not field.expect("batch", status, answer, 200):
+            answer = [{"error": {"code": ""}}] * count
+        for create, item in zip(creates, answer, strict=True):
+            if "task" in item:
+                field.acknowledge(create, 200, item["task"]["id"])
+            elif not field.refuse(create, item["error"]["code"]) and status == 200:
+                field.history.oddities.append(f"batch item: {item}")
 
 
 @dataclass(slots=True)
@@ -351,6 +354,8 @@ async def look_at_all(field: Field, wires: Sequence[Wire]) -> None:
         for task in tasks:
             status, answer = await wire.get(f"/tasks/{task}")
             if field.expect("last look", status, answer, 200, 404) or status == 404:
-                field.history.ends[task] = End(now_ms(), answer if status == 200 else None)
+                found = answer if status == 200 else None
+                ended_ms = epoch_ms(found["completedAt"]) if found and "completedAt" in found else 0
+                field.history.ends[task] = End(now_ms(), found, ended_ms)
 
     await asyncio.gather(*map(look, wires))

@@ -28,7 +28,8 @@ LOOK_SECONDS: Final = 0.005
 _RARE: Final = frozenset(
     (
         *(name for name in crashpoints.DELETED if name not in ("ready-deleted", "lease-deleted")),
-        *("idem-applied", "due-applied", "name-applied", crashpoints.SCANNED),
+        *("idem-applied", "due-applied", "name-applied", "dead-applied", crashpoints.SCANNED),
+        *("control-applied", "audit-applied"),
     )
 )
 

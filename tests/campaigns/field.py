@@ -10,7 +10,8 @@ import time
 from random import Random
 from typing import Any, Final
 
-from tests.campaigns.history import UNKNOWN, Action, Create, History
+from tests.campaigns.history import UNKNOWN, Action, Create, Deed, History
+from tests.campaigns.pauses import PAUSED
 
 COMMANDS: Final = ("mail", "image", "report")
 PAUSE_SECONDS: Final = 0.02
@@ -22,7 +23,15 @@ batch would look torn."""
 RETRY_SECONDS: Final = 0.02
 NEW_COMMAND_CHANCE: Final = 0.02
 """Names are written for the first time all along, and a tenant still gets by with the 10,000 that it may have."""
-STATUS_OF_CODE: Final = {"": 200, "not-claimed": 409, "lease-lost": 409, "permission-denied": 403, "not-found": 404}
+STATUS_OF_CODE: Final = {
+    "": 200,
+    "not-claimed": 409,
+    "lease-lost": 409,
+    "cancelled": 409,
+    "permission-denied": 403,
+    "not-found": 404,
+}
+QUEUE_PAUSED: Final = "queue-paused"
 
 
 def now_ms() -> float:
@@ -106,6 +115,12 @@ class Field:
             create.id = task_id
             self.remember(task_id)
 
+    def refuse(self, create: Create, code: str) -> bool:
+        """Write down that a create failed with this code; whether it is known by that not to have been made."""
+        paused = code == QUEUE_PAUSED
+        create.answered_ms, create.status = now_ms(), PAUSED if paused else UNKNOWN
+        return paused
+
     def expect(self, what: str, status: int, answer: Any, *allowed: int) -> bool:
         """Whether the request was carried out. Any status that is not `allowed` is an oddity; 503 never is."""
         if status not in (*allowed, 503):
@@ -120,10 +135,10 @@ class Field:
             self.known[hash(task) % KNOWN_IDS_MAX] = task
 
 
-def settle(action: Action, status: int) -> None:
-    """Write down the outcome of an action."""
-    action.answered_ms = now_ms()
-    action.status = status if status < 500 else UNKNOWN
+def settle(asked: Action | Deed, status: int) -> None:
+    """Write down the outcome of what was asked for."""
+    asked.answered_ms = now_ms()
+    asked.status = status if status < 500 else UNKNOWN
 
 
 def epoch_ms(text: str) -> float:

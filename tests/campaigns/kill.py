@@ -4,7 +4,8 @@
 
 Each kill ends the process as SIGKILL does: at a random moment under load, during a start (and again while it recovers),
 or at one of the named crash points: in a commit and beside it, at an empty directory, in a start, a reload, a stop or a
-copy. The load is mixed: REST over HTTP/1.1 and HTTP/2, and both streams, of two tenants that get in each other's way.
+copy. The load is mixed: REST over HTTP/1.1 and HTTP/2, and both streams, of two tenants that get in each other's way,
+and operators who pause and resume queues, cancel tasks and requeue dead letters.
 After each kill every row of the store is checked. In the end everything is drained and the log of every request and
 answer is judged (see `history` and `order`).
 
@@ -30,8 +31,9 @@ from typing import Final
 from appliance.engine import crashpoints
 from tests.campaigns.clients import Producer, Reader, Worker, look_at_all
 from tests.campaigns.dying import Dying
-from tests.campaigns.field import Field, Power
+from tests.campaigns.field import Field, Power, now_ms
 from tests.campaigns.history import History, summary
+from tests.campaigns.operators import Operator
 from tests.campaigns.storecheck import StoreCheck
 from tests.campaigns.streams import StreamProducer, StreamWorker
 from tests.campaigns.wire import Http2Wire, Wire
@@ -76,9 +78,10 @@ class Crew:
     readers: int
     stream_producers: int
     stream_workers: int
+    operators: int
 
 
-CREWS: Final = {"acme": Crew(3, 4, 2, 2, 3), "bolt": Crew(1, 1, 1, 1, 1)}
+CREWS: Final = {"acme": Crew(3, 4, 2, 2, 3, 2), "bolt": Crew(1, 1, 1, 1, 1, 1)}
 """By tenant."""
 
 
@@ -195,6 +198,9 @@ class Campaign:
             for _ in range(crew.stream_workers):
                 name = next(names)
                 load.create_task(StreamWorker(field, self._random(name), port, node.worker(tenant), name).run())
+            for number in range(crew.operators):
+                admin = wire(number, node.admin(tenant))
+                load.create_task(Operator(field, self._random(next(names)), admin, strangers).run())
 
     def _names(self, tenant: str) -> Iterator[str]:
         return (f"{tenant}-client-{number}" for number in range(1_000))
@@ -223,6 +229,8 @@ class Campaign:
             await asyncio.sleep(self._rng.random() * LOAD_SECONDS_MAX)
             await self._down()
         self._kills[kind] += 1
+        for field in self._fields.values():
+            field.history.kills_ms.append(now_ms())
 
     async def _go_up(self, environ: dict[str, str] | None = None) -> None:
         if not self._node.running:
@@ -304,7 +312,8 @@ def main() -> int:
         print(violation)
     if outcome.clean:
         shutil.rmtree(folder)
-        print("nothing lost, nothing delivered again, no double lease, nothing out of order, every store clean")
+        print("nothing lost, nothing delivered again, no double lease, nothing out of order, every store clean;")
+        print("what was cancelled, requeued or paused stayed so")
         print("what was shown is order: a kill spares the page cache, so durability is the power cut campaign's")
         return 0
     kind = f" --kind {arguments.kind}" if arguments.kind else ""

@@ -11,6 +11,8 @@ from heapq import heappop, heappush
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from tests.campaigns import pauses
+
 if TYPE_CHECKING:
     from tests.campaigns.history import Delivery, History
 
@@ -82,7 +84,8 @@ def _nothing_passed_over(history: "History", known: list[_Known], claims: list["
 
 
 def _nothing_left_beside_an_empty_claim(history: "History", queues: dict[str, list[_Known]]) -> Iterator[str]:
-    """Q17: an empty answer only where nothing was ready at some moment of the claim."""
+    """Q17: an empty answer only where nothing was ready at some moment of the claim, or was not to be had."""
+    paused = pauses.maybe(history, pauses.DISPATCH)
     index: dict[str, tuple[list[float], list[float]]] = {}
     for queue, known in queues.items():
         known.sort(key=lambda each: each.ready_ms)
@@ -91,5 +94,6 @@ def _nothing_left_beside_an_empty_claim(history: "History", queues: dict[str, li
         for queue in claim.queues:
             ready, latest = index.get(queue, ([], []))
             before = bisect_left(ready, claim.sent_ms)
-            if before and latest[before - 1] > claim.answered_ms + TOLERANCE_MS:
+            passed_over = before and latest[before - 1] > claim.answered_ms + TOLERANCE_MS
+            if passed_over and not paused[queue].meet(claim.sent_ms, claim.answered_ms):
                 yield f"not delivered: a claim ended empty beside a ready task of {queue}, {claim}"

@@ -22,6 +22,7 @@ from appliance.api.streams.wire import worker_pb2 as wb
 from tests.campaigns.field import (
     COMMANDS,
     MANY_ATTEMPTS,
+    QUEUE_PAUSED,
     RETRY_SECONDS,
     STATUS_OF_CODE,
     Field,
@@ -200,6 +201,8 @@ class StreamProducer(_Client):
         code = ack.error_message.partition(":")[0]
         if ack.ok:
             self._field.acknowledge(create, 200, ack.task_id)
+        elif code == QUEUE_PAUSED:
+            self._field.refuse(create, code)
         elif code == "unavailable":
             self._in_doubt(create, body)
         elif code == "idempotency-conflict" and create.key in self._field.contested:
@@ -208,6 +211,7 @@ class StreamProducer(_Client):
             self._odd(f"create: {ack}")
 
     def _in_doubt(self, create: Create, body: dict[str, Any]) -> None:
+        self._field.refuse(create, "")
         if create.key and create.key == create.mark:
             self._field.doubtful.append((create.mark, body))
 

@@ -48,11 +48,11 @@ def delivery(number: int, claimed_ms: float, task: str = TASK, mark: str = "m1",
     )
 
 
-def action(kind: str, number: int, sent_ms: float, status: int = 200, **changes: Any) -> Action:
+def action(kind: str, number: int, sent_ms: float, status: int = 200, task: str = TASK, **changes: Any) -> Action:
     """What an owner sent and heard."""
     value = "COMPLETED" if kind == RESULT else ""
     sent = MADE_MS + sent_ms
-    return Action(kind, TASK, number, sent, **{"value": value, "answered_ms": sent + 5, "status": status, **changes})
+    return Action(kind, task, number, sent, **{"value": value, "answered_ms": sent + 5, "status": status, **changes})
 
 
 def create(mark: str = "m1", task: str = TASK, **changes: Any) -> Create:

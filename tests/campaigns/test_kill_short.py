@@ -4,7 +4,9 @@ import asyncio
 from pathlib import Path
 
 from appliance.engine import crashpoints
+from tests.campaigns.history import CANCEL, REQUEUE
 from tests.campaigns.kill import KINDS, Campaign
+from tests.campaigns.pauses import PAUSE
 
 SEED = 20_260
 
@@ -16,6 +18,7 @@ def test_nothing_acknowledged_is_lost_over_six_kills(tmp_path: Path) -> None:
     assert outcome.counts["creates acknowledged"] > 100
     assert outcome.counts["results accepted"] > 50
     assert outcome.counts["unknown outcomes"] > 0
+    assert sum(outcome.counts[f"{deed}s acknowledged"] for deed in (CANCEL, REQUEUE, PAUSE)) > 5
 
 
 def test_there_are_enough_places_to_die_at_and_each_has_one_way_to_it() -> None:

@@ -3,20 +3,23 @@
 import asyncio
 from pathlib import Path
 
-from tests.campaigns.soak import Account, Campaign, Sample, growth
+from tests.campaigns.account import Account
+from tests.campaigns.soak import Campaign, Sample, growth
+from tests.campaigns.soak_streams import LINKS
 
-SECONDS = 25.0
+SECONDS = 20.0
 
 
 def test_nothing_grows_and_nothing_is_lost_in_half_a_minute(tmp_path: Path) -> None:
-    campaign = Campaign(tmp_path, rate=100, every=2.0, tell=lambda _: None)
+    campaign = Campaign(tmp_path, rate=400, every=2.0, tell=lambda _: None)
     assert asyncio.run(campaign.run(SECONDS)) == []
-    events = {sample.event for sample in campaign.samples}
-    assert len(campaign.samples) > 10 and len(events) > 2
+    assert len(campaign.samples) > 10 and len(campaign.events) > 3
+    created, connections = campaign.streams.created, campaign.streams.connections
+    assert created > campaign.account.acknowledged / 2 and connections > LINKS
 
 
 def test_growth_is_what_the_last_third_has_over_the_second() -> None:
-    flat = [Sample(number, 50 << 20, 10 << 20, 20, 0, 0, "") for number in range(30)]
+    flat = [Sample(number, 50 << 20, 10 << 20, 20, 0, 0) for number in range(30)]
     assert growth(flat) == []
     high = flat[-1]
     for worse in (
@@ -30,10 +33,30 @@ def test_growth_is_what_the_last_third_has_over_the_second() -> None:
 
 def test_what_was_acknowledged_and_never_finished_stays_in_the_account() -> None:
     account = Account()
-    account.created("a")
-    account.done("b")
-    account.created("b")
+    account.created([b"a"])
+    account.done([b"b"])
+    account.created([b"b"])
     assert account.unfinished == 1
-    account.done("a")
-    account.done("a")
+    account.done([b"a"])
+    account.done([b"a"])
     assert account.unfinished == 0 and account.acknowledged == 2
+
+
+def test_a_finish_waits_for_its_create_until_it_is_forgotten() -> None:
+    account = Account()
+    account.done([b"a", b"b"])
+    account.forget()
+    account.created([b"a"])
+    assert account.unfinished == 0
+    account.forget()
+    account.created([b"b"])
+    assert account.unfinished == 1
+
+
+def test_a_result_without_an_answer_is_in_doubt_until_its_task_is_finished() -> None:
+    account = Account()
+    account.created([b"a", b"b"])
+    account.doubt({b"a": 1.0, b"b": 2.0, b"unknown": 3.0})
+    assert account.doubts() == [(b"a", 1.0), (b"b", 2.0)]
+    account.done([b"a"])
+    assert account.doubts() == [(b"b", 2.0)] and account.unfinished == 1

@@ -20,6 +20,7 @@ from typing import Final
 import httpx
 
 from appliance.auth.caller import PRODUCER, WORKER, WORKER_SCOPES, Kind
+from appliance.auth.claims import ADMIN_ROLE
 from appliance.auth.mint import Grant, mint, signing_key
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -226,6 +227,7 @@ class Node:
         commands: tuple[str, ...] = ("*",),
         scopes: tuple[str, ...] = WORKER_SCOPES,
         lifetime_seconds: int = 3_600,
+        role: str = "",
     ) -> str:
         """A new token of the directory's keys."""
         grant = Grant(
@@ -235,12 +237,17 @@ class Node:
             lifetime_seconds,
             scopes=scopes if kind == WORKER else (),
             commands=commands if kind == WORKER else (),
+            role=role,
         )
         return mint(signing_key(self.key(kind)), grant, time.time())
 
     def producer(self, tenant: str) -> str:
         """A token that creates tasks of `tenant`."""
         return self.mint(PRODUCER, tenant)
+
+    def admin(self, tenant: str) -> str:
+        """A token of somebody who administers `tenant`."""
+        return self.mint(PRODUCER, tenant, subject=f"{tenant}-admin", role=ADMIN_ROLE)
 
     def worker(self, tenant: str, subject: str = "") -> str:
         """A token that may do all that workers do, in `tenant`."""
@@ -260,7 +267,9 @@ class Node:
         return codeq("check", "--directory", str(self.folder / "data"))
 
 
-def codeq(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def codeq(
+    *arguments: str, environ: Mapping[str, str] | None = None, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [*CODEQ, *arguments],
@@ -268,7 +277,7 @@ def codeq(*arguments: str, environ: Mapping[str, str] | None = None) -> subproce
         env=clean_environment(environ or {}),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
         check=False,
     )
 

@@ -1,6 +1,7 @@
 """Groups and overlay against a plain dictionary: what was decided is seen, durable or not, and ends in the store."""
 
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from appliance.engine.group import Group
 from appliance.engine.overlay import Overlay, Reader
-from appliance.engine.rows import unseal
+from appliance.engine.rows import DamagedRow, unseal
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY, READY
 from tests.engine.committing import Outcomes
@@ -35,6 +36,9 @@ class DictionaryStore:
 
     def get(self, table: int, key: bytes) -> bytes | None:
         return self.rows.get((table, key))
+
+    def get_all(self, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]) -> dict[bytes, bytes]:
+        return {key: row for key in keys if (row := self.get(table, key)) is not None}
 
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         return scan(self.rows, table, low, high, limit)
@@ -111,6 +115,11 @@ class OverlayModel(RuleBasedStateMachine):
             for key in KEYS:
                 assert self.overlay.get(table, key) == self.decided.get((table, key))
 
+    @rule(table=tables, wanted=st.lists(keys))
+    def get_all_equals_the_model(self, table: int, wanted: list[bytes]) -> None:
+        found = {key: self.decided[table, key] for key in wanted if (table, key) in self.decided}
+        assert self.overlay.get_all(table, wanted, _raise) == found
+
     @invariant()
     def numbers_are_in_order(self) -> None:
         numbers = [group.number for group in self.overlay.all_groups()]
@@ -170,3 +179,7 @@ def test_a_durable_group_releases_the_snapshot() -> None:
     overlay.close()
     overlay.durable(1)
     assert store.released == 1
+
+
+def _raise(damage: DamagedRow) -> None:
+    raise damage

@@ -21,6 +21,7 @@ from appliance.engine.rows import (
     encode_row,
     seal,
     unseal,
+    unseal_all,
 )
 from appliance.engine.tables import TABLE_COUNT
 
@@ -59,6 +60,20 @@ def test_a_row_under_another_key_or_in_another_table_is_damaged(table: int, key:
 def test_a_row_shorter_than_its_seal_is_damaged(row: bytes) -> None:
     with pytest.raises(DamagedRow):
         unseal(0, b"key", row)
+
+
+@given(tables, st.dictionaries(keys, st.tuples(contents, st.one_of(st.none(), st.binary(max_size=5)))))
+def test_many_rows_are_opened_as_each_by_itself(table: int, rows: dict[bytes, tuple[bytes, bytes | None]]) -> None:
+    stored = [(key, seal(table, key, content) if other is None else other) for key, (content, other) in rows.items()]
+    good, bad = {}, []
+    for key, row in stored:
+        try:
+            good[key] = unseal(table, key, row)
+        except DamagedRow as damage:
+            bad.append(str(damage))
+    damages: list[DamagedRow] = []
+    assert list(unseal_all(table, stored, damages.append).items()) == list(good.items())
+    assert [str(damage) for damage in damages] == bad
 
 
 def test_every_struct_comes_back_as_it_was_written() -> None:

@@ -36,6 +36,10 @@ def write(store: Store, table: int, rows: dict[bytes, bytes]) -> None:
             txn.put(key, seal(table, key, content), db=store.databases[table])
 
 
+def _raise(damage: DamagedRow) -> None:
+    raise damage
+
+
 def write_raw(store: Store, table: int, key: bytes, row: bytes) -> None:
     with store.environment.begin(write=True) as txn:
         txn.put(key, row, db=store.databases[table])
@@ -91,10 +95,27 @@ def test_a_damaged_row_is_reported_and_never_served(store: Store) -> None:
         store.scan(BODY, b"", b"z", 10)
 
 
+def test_many_rows_are_read_together_without_the_damaged_ones(store: Store) -> None:
+    write(store, BODY, {b"a": b"1", b"c": b"3", b"d": b""})
+    write_raw(store, BODY, b"b", seal(BODY, b"other", b"content"))
+    write_raw(store, BODY, b"e", b"abc")
+    damages: list[DamagedRow] = []
+    assert store.get_all(BODY, [b"d", b"c", b"b", b"e", b"a", b"x", b"c"], damages.append) == {
+        b"a": b"1",
+        b"c": b"3",
+        b"d": b"",
+    }
+    assert [(damage.table, damage.key) for damage in damages] == [(BODY, b"b"), (BODY, b"e")]
+    assert store.get_all(BODY, [], damages.append) == {}
+
+
 def test_a_key_that_no_table_can_hold_is_absent_or_refused_and_no_disk_error(store: Store) -> None:
     assert store.get(BODY, b"x" * 600) is None
     with pytest.raises(ValueError, match="cannot be a key"):
         store.get(BODY, b"")
+    assert store.get_all(BODY, [b"x" * 600], _raise) == {}
+    with pytest.raises(ValueError, match="cannot be a key"):
+        store.get_all(BODY, [b"k", b""], _raise)
 
 
 def test_an_error_of_the_library_while_reading_means_that_the_disk_is_not_trusted(store: Store) -> None:
@@ -107,6 +128,8 @@ def test_an_error_of_the_library_while_reading_means_that_the_disk_is_not_truste
     environment, store.environment = store.environment, Broken()  # type: ignore[assignment]
     with pytest.raises(DiskNotTrusted, match="table body"):
         store.get(BODY, b"key")
+    with pytest.raises(DiskNotTrusted, match="table state"):
+        store.get_all(STATE, [b"key"], _raise)
     with pytest.raises(DiskNotTrusted, match="table ready"):
         store.scan(READY, b"", b"z", 1)
     store.environment = environment

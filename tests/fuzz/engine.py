@@ -5,6 +5,7 @@ worth keeping are not known here: a guided run (see `guided`) is what grows the 
 """
 
 import faulthandler
+import gc
 import os
 import time
 from pathlib import Path
@@ -122,6 +123,7 @@ def fuzz(target: Target, seed: int, start: int, step: int, *, seconds: float, in
 
 
 def resident_bytes() -> int:
-    """Of this process."""
+    """Of this process, without garbage."""
+    gc.collect()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,10 +1,13 @@
 """Every target over its seeds, the corpus that is kept, and a few thousand bent inputs; and the engine itself."""
 
+import gc
+import weakref
+
 import pytest
 
 from tests.fuzz import engine, targets
 from tests.fuzz.engine import Found, corpus, fuzz, judge, make
-from tests.fuzz.targets import Target
+from tests.fuzz.targets import Target, events
 
 SEED = 5
 INPUTS = 1_000
@@ -33,6 +36,18 @@ def test_what_a_target_raises_is_found() -> None:
     result = fuzz(target, SEED, 0, 1, seconds=60, inputs=10_000, findings_max=1)
     assert isinstance(result.findings[0], Found) and "an x" in result.findings[0].wrong
     assert b"x" in result.findings[0].data
+
+
+def test_a_node_that_inputs_shared_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LIVES", 50)
+    monkeypatch.setattr(events, "_stage", events._Stage())
+    node = weakref.ref(events._stage.node)
+    target = targets.load("events")
+    pool = corpus(target)
+    for number in range(51):
+        target.run(make(pool, SEED, number))
+    gc.collect()
+    assert node() is None
 
 
 def test_an_input_that_takes_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

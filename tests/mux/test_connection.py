@@ -98,6 +98,7 @@ def test_a_peer_that_does_not_read_stops_being_read_and_is_cut_off() -> None:
     wire.send(GET)
     wire.transport.buffered_bytes = 100_000
     wire.connection.pause_writing()
+    assert not wire.transport.reading
     requests[0].respond(Response(200, b"x"))
     assert wire.transport.take() == b"" and not wire.transport.reading
     assert wire.hub.memory.used_bytes == 100_000
@@ -109,6 +110,17 @@ def test_a_peer_that_does_not_read_stops_being_read_and_is_cut_off() -> None:
     assert wire.transport.aborted and wire.watcher.reasons == ["write-timeout"]
     wire.connection.connection_lost(None)
     assert wire.hub.memory.used_bytes == 0
+
+
+def test_an_end_that_the_peer_began_has_a_deadline_too() -> None:
+    wire = Wire()
+    wire.transport.buffered_bytes = 1
+    assert wire.connection.eof_received() is False
+    assert wire.transport.closed
+    wire.connection.check(wire.clock.now + 29)
+    assert wire.watcher.reasons == []
+    wire.connection.check(wire.clock.now + 31)
+    assert wire.transport.aborted and wire.watcher.reasons == ["write-timeout"]
 
 
 def test_what_waited_for_the_peer_is_written_when_it_reads_again() -> None:

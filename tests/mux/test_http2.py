@@ -24,6 +24,7 @@ from appliance.mux.frames import frame_header
 from appliance.mux.http2 import Http2
 from appliance.mux.hub import Hub
 from appliance.mux.limits import Limits
+from tests.e2e.frames import frame
 from tests.mux.support import Wire, echo
 
 Fields = list[tuple[str, str]]
@@ -210,6 +211,25 @@ def test_a_bad_request_is_answered_on_its_stream_and_the_connection_lives(fields
     assert peer.status(stream_id) == status
     assert json.loads(peer.body(stream_id))["code"] in ("validation-error", "payload-too-large")
     assert peer.body(good) == b"ok"
+    assert peer.wire.hub.memory.used_bytes == 0
+
+
+@pytest.mark.parametrize("another", [False, True], ids=["alone", "before another"])
+def test_a_bad_request_whose_stream_the_codec_resets_in_the_same_run_of_frames_is_dropped(another: bool) -> None:
+    peer = Peer()
+    encoder = hpack.Encoder()
+
+    def headers(stream_id: int, path: str) -> bytes:
+        fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)]
+        return frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream_id, encoder.encode(fields))
+
+    run = headers(1, "/a b") + frame(frames.DATA, frames.END_STREAM, 1, b"")
+    answer = peer.raw_send(run + (headers(3, "/") if another else b""))
+    assert resets(answer) == [(1, 5)] and goaways(answer) == []
+    answered = [each[2] for each in walk(answer) if each[0] == frames.HEADERS]
+    assert answered == ([3] if another else [])
+    assert peer.wire.watcher.statuses == ([200] if another else [])
+    assert peer.core.idle_since is not None
     assert peer.wire.hub.memory.used_bytes == 0
 
 

@@ -7,6 +7,7 @@ time of a run; what it breaks is its name.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from appliance.engine.tables import BODY, IDEM, LEASE, STATE, time_key
 from appliance.tasks import interventions, judgement, machine, operators, queues, scheduler, table, timers
 from appliance.tasks.clock import Clock
 from appliance.tasks.deadlines import Deadlines
+from appliance.tasks.heads import Heads
 from appliance.tasks.ids import Ids
 from appliance.tasks.inbox import Inbox, Inboxes
 from appliance.tasks.lines import Waits
@@ -88,11 +90,18 @@ def _sweep_of_a_live_task() -> list[Any]:
             tasks.move(edge, queue, task_id, state.priority, state.expires, 0, None)
         tasks.hot.drop(task_id)
 
-    return [patch.object(timers, "sweep", sweep)]
+    def sweep_all(tasks: Tasks, now: int, keys: list[bytes]) -> None:
+        for key in keys:
+            sweep(tasks, now, key)
+
+    return [patch.object(timers, "sweep", sweep), patch.object(timers, "sweep_all", sweep_all)]
 
 
 def _retention_forgotten() -> list[Any]:
-    return [patch.object(timers, "sweep", lambda tasks, now, key: None)]
+    return [
+        patch.object(timers, "sweep", lambda tasks, now, key: None),
+        patch.object(timers, "sweep_all", lambda tasks, now, keys: None),
+    ]
 
 
 def _deletes_after_puts() -> list[Any]:
@@ -252,10 +261,11 @@ def _lease_ends_early() -> list[Any]:
 
 
 def _first_queue_instead_of_the_best() -> list[Any]:
-    def smallest(self: Tasks, among: list[Any]) -> Any:
-        return next((queue for queue in among if queue.window.head(self.overlay) is not None), None)
+    def first(self: Heads) -> Any:
+        among = [queue for _, _, queue in sorted(self._heads, key=itemgetter(1))]
+        return next((queue for queue in among if queue.window.head(self._reader) is not None), None)
 
-    return [patch.object(Tasks, "_smallest_head", smallest)]
+    return [patch.object(Heads, "first", first)]
 
 
 def _priority_upside_down() -> list[Any]:
@@ -335,13 +345,13 @@ def _watch_not_told() -> list[Any]:
 
 
 def _sweep_leaves_the_key() -> list[Any]:
-    real = Group.delete
+    real = Group.delete_keys
 
-    def delete(self: Group, table_number: int, key: bytes) -> None:
+    def delete_keys(self: Group, table_number: int, keys: list[bytes]) -> None:
         if table_number != IDEM:
-            real(self, table_number, key)
+            real(self, table_number, keys)
 
-    return [patch.object(Group, "delete", delete)]
+    return [patch.object(Group, "delete_keys", delete_keys)]
 
 
 def _stream_not_looked_at_again() -> list[Any]:

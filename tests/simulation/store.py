@@ -5,11 +5,12 @@ and a seal must fit. What breaks one of these is an error of the state machine e
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from appliance.engine.group import TableWrites
-from appliance.engine.rows import unseal
+from appliance.engine.overlay import Reader
+from appliance.engine.rows import DamagedRow, unseal
 from appliance.engine.tables import TABLE_COUNT, TABLE_NAMES
 from tests.simulation.violation import Violation
 
@@ -24,6 +25,10 @@ class DictionaryStore:
     def get(self, table: int, key: bytes) -> bytes | None:
         """The content of one row, or None."""
         return self.rows[table].get(key)
+
+    def get_all(self, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]) -> dict[bytes, bytes]:
+        """Several of them, by key; damage, which there is only in tests of it, is reported."""
+        return get_each(self, table, keys, on_damage)
 
     def scan(self, table: int, low: bytes, high: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Up to `limit` rows with low <= key < high, in key order."""
@@ -53,3 +58,19 @@ class DictionaryStore:
                     raise Violation("store", f"{TABLE_NAMES[table]} {key.hex()} is deleted and not there")
                 del rows[key]
                 del keys[bisect_left(keys, key)]
+
+
+def get_each(
+    reader: Reader, table: int, keys: Sequence[bytes], on_damage: Callable[[DamagedRow], None]
+) -> dict[bytes, bytes]:
+    """`get_all` of a Reader by its `get`."""
+    found: dict[bytes, bytes] = {}
+    for key in keys:
+        try:
+            row = reader.get(table, key)
+        except DamagedRow as damage:
+            on_damage(damage)
+            continue
+        if row is not None:
+            found[key] = row
+    return found

@@ -19,6 +19,17 @@ def test_ids_grow_strictly_over_any_clock(clock: list[int], shard: int, tag: int
     assert ids.last == made[-1]
 
 
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), min_size=1), st.integers(0, 1 << 32))
+def test_many_ids_at_once_are_those_that_come_one_by_one(takes: list[tuple[int, int]], counter: int) -> None:
+    last = Ids(FIRST, 5, 1).take(10, 1)[0]
+    # Not far from the place where the counter carries into its high bits.
+    started = int.from_bytes(last, "big") + ((1 << 20) - 1 - counter % 60 << 42)
+    together, alone = (Ids(started.to_bytes(16, "big"), 5, 1) for _ in range(2))
+    for now_ms, count in takes:
+        assert together.take(now_ms, count) == [alone.next(now_ms) for _ in range(count)]
+    assert together.last == alone.last
+
+
 @given(times, times)
 def test_a_new_start_goes_on_after_the_last_id(clock: list[int], later: list[int]) -> None:
     ids = Ids(FIRST, 5, 1)

@@ -35,6 +35,15 @@ def test_a_waiter_leaves_all_of_its_lines_at_once() -> None:
     assert one.lines == []
 
 
+def test_who_is_done_but_still_in_line_keeps_no_claim() -> None:
+    waits, (one,) = _waits([10])
+    line = Line()
+    line.join(one)
+    waits.finish(one)
+    assert line
+    assert not hasattr(one, "claim")
+
+
 def test_those_who_are_done_are_thrown_out_when_they_are_many() -> None:
     waits, waiters = _waits([10] * 100)
     line = Line()

@@ -3,11 +3,23 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING
 from appliance.engine.tables import BODY, EXPIRE, IDEM, LEASE, STATE
 from appliance.tasks import table
-from appliance.tasks.model import Created, Extended, Record, Returned, Task
+from appliance.tasks.model import (
+    Create,
+    CreateBatch,
+    Created,
+    Extended,
+    FinishBatch,
+    NewTask,
+    Record,
+    Returned,
+    Task,
+)
 from appliance.tasks.settings import TaskSettings
 from tests.tasks.desk import (
     SUBJECT,
@@ -23,6 +35,7 @@ from tests.tasks.desk import (
     heartbeat,
     nack,
     requeue,
+    unheard,
 )
 
 MINUTE_MS = 60_000
@@ -72,6 +85,99 @@ def test_a_key_in_one_batch_twice_makes_one_task(desk: Desk) -> None:
     one, two = desk.ask(create_batch(2, key="k"))
     assert one.task.id == two.task.id
     assert (one.replayed, two.replayed) == (False, True)
+
+
+@given(st.lists(st.integers(0, 12) | st.sampled_from(["restart", "fail", "sweep"]), max_size=40))
+def test_a_key_makes_one_task_in_whatever_order_keys_come(steps: list[int | str]) -> None:
+    desk = Desk(TaskSettings(retention_ms=1_000))
+    known: dict[str, bytes] = {}
+    for step in steps:
+        if step == "restart":
+            desk.start()
+        elif step == "fail":
+            desk.offer(create(key="lost"))
+            desk.scheduler.pump(desk.now)
+            desk.fail()
+        elif step == "sweep":
+            desk.ask(FinishBatch(TENANT, unheard, [finish(task) for task in desk.claim(count=100)]))
+            desk.pass_ms(2_000)
+            known.clear()
+        else:
+            key = f"{step:02}"
+            made = desk.ask(create(key=key))
+            assert made.replayed is (key in known)
+            assert known.setdefault(key, made.task.id) == made.task.id
+
+
+@pytest.mark.parametrize("stored", [["5"], ["5", "7"], [str(number) for number in range(20)]])
+def test_after_a_start_keys_are_found_on_either_side_of_those_in_the_store(desk: Desk, stored: list[str]) -> None:
+    known = {key: desk.create(key=key).id for key in stored}
+    desk.start()
+    for key in ["6", *stored, "8", "6", "9", *stored, "8"]:
+        made = desk.ask(create(key=key))
+        assert made.replayed is (key in known)
+        assert known.setdefault(key, made.task.id) == made.task.id
+
+
+NEW_TASKS = [
+    NewTask("mail", b"1"),
+    NewTask("mail", b"22", priority=7),
+    NewTask("mail", b"33", priority=7),
+    NewTask("mail", b"4", key="k", request_hash=b"h"),
+    NewTask("mail", b"5", webhook="https://example.com/a"),
+    NewTask("mail", b"6", webhook="https://example.com/b", max_attempts=2),
+    NewTask("mail", b"7", delay_ms=500),
+    NewTask("mail", b"8", key="k", request_hash=b"h"),
+    NewTask("mail", b"8", key="k", request_hash=b"other"),
+    NewTask("print", b"9", trace_parent="00-1-2-03"),
+    NewTask("mail", b"10", run_at=1),
+    NewTask("mail", b"11"),
+]
+"""Neighbours that are alike and neighbours that are not, in every way in which a create can differ."""
+
+
+@pytest.mark.parametrize("hot_bytes", [0, 1 << 20])
+def test_a_batch_makes_what_its_creates_make_one_by_one(hot_bytes: int) -> None:
+    together, alone = (Desk(TaskSettings(hot_bytes_max=hot_bytes)) for _ in range(2))
+    outcomes = together.ask(CreateBatch(TENANT, unheard, list(NEW_TASKS)))
+    for outcome, new in zip(outcomes, NEW_TASKS, strict=True):
+        by_itself = alone.ask(Create(TENANT, unheard, new))
+        if isinstance(by_itself, Created):
+            assert outcome.replayed == by_itself.replayed
+            assert (outcome.task.body, outcome.task.state) == (by_itself.task.body, by_itself.task.state)
+            assert together.read(outcome.task) == outcome.task
+        else:
+            assert outcome == by_itself
+    for command in ("mail", "print"):
+        queues = [desk.scheduler.tasks.registry.tenants[TENANT].queues[command] for desk in (together, alone)]
+        assert queues[0].row() == queues[1].row()
+
+
+@pytest.mark.parametrize("hot_bytes", [0, 1 << 20])
+def test_a_batch_of_results_records_each_as_it_came(hot_bytes: int) -> None:
+    desk = Desk(TaskSettings(hot_bytes_max=hot_bytes))
+    desk.ask(create_batch(6))
+    tasks = desk.claim(count=6)
+    items = [
+        finish(tasks[0], b"1"),
+        finish(tasks[1], b"1"),
+        finish(tasks[2], b"2"),
+        finish(tasks[3], b"2", error="but"),
+        finish(tasks[4], b"2", completed=False, error="but"),
+        finish(tasks[0], b"1"),
+        finish(tasks[0], b"2"),
+        finish(tasks[5], b""),
+    ]
+    outcomes = desk.ask(FinishBatch(TENANT, unheard, [*items]))
+    assert code(outcomes.pop(6)) == "not-claimed"
+    del items[6]
+    for item, outcome in zip(items, outcomes, strict=True):
+        state = desk.read(next(task for task in tasks if task.id == item.id)).state
+        assert outcome.state == state
+        assert (state.status == COMPLETED) is item.completed
+        assert (state.result, state.error) == (item.result, item.error)
+    queue = desk.scheduler.tasks.registry.tenants[TENANT].queues["mail"]
+    assert queue.counts == {"ready": 0, "delayed": 0, "claimed": 0, "completed": 5, "failed": 1, "dlq": 0}
 
 
 def test_a_key_replays_in_every_state_and_is_free_after_the_sweep(desk: Desk) -> None:

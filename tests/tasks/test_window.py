@@ -41,6 +41,13 @@ class Model:
             self.keys.remove(head)
             self.overlay.open.delete(READY, head)
 
+    def take(self, most: int) -> None:
+        end = PREFIX + b"\x01"
+        taken = self.window.take(self.overlay, end, most)
+        assert taken == sorted(key for key in self.keys if key < end)[:most]
+        self.keys.difference_update(taken)
+        self.overlay.open.delete_keys(READY, taken)
+
     def refill(self, keys: int) -> None:
         if self.window.wants_refill:
             self.window.refill(self.overlay, keys)
@@ -56,6 +63,7 @@ steps = st.lists(
         st.tuples(st.just("push"), st.integers(0, 399)),
         st.tuples(st.just("pop"), st.just(0)),
         st.tuples(st.just("pop"), st.just(0)),
+        st.tuples(st.just("take"), st.integers(1, 40)),
         st.tuples(st.just("refill"), st.integers(1, 5)),
         st.tuples(st.just("land"), st.just(0)),
     ),
@@ -72,6 +80,8 @@ def test_the_head_is_the_smallest_key_of_all(limit: int, stored: set[int], what:
             model.push(KEYS[number])
         elif step == "pop":
             model.pop()
+        elif step == "take":
+            model.take(number)
         elif step == "refill":
             model.refill(number)
         else:

@@ -51,17 +51,22 @@ def timestamp_field(number: int, time_ms: int) -> bytes:
 def joined(number: int, messages: Iterable[bytes]) -> bytes:
     """A repeated message field."""
     tag = varint(number << 3 | 2)
-    parts = []
+    parts: list[bytes] = []
+    last, head = -1, b""
     for message in messages:
-        size = len(message)
-        parts.append(tag + (_ONE_BYTE[size] if size < 128 else varint(size)))
-        parts.append(message)
+        if len(message) != last:
+            last = len(message)
+            head = tag + varint(last)
+        parts += (head, message)
     return b"".join(parts)
 
 
 _ID_BYTES: Final = 36
 _CREATED: Final = b"\x10\x01\x1a\x24"
 """`ok`, and the tag and size of a `task_id`."""
+_CREATED_HEADS: Final = tuple(bytes([1 + seq_bytes + len(_CREATED) + _ID_BYTES]) + b"\x08" for seq_bytes in range(11))
+"""The size of a CreateAck and the tag of its `seq`, by the bytes of that."""
+_CREATED_WITHOUT_SEQ: Final = bytes([len(_CREATED) + _ID_BYTES])
 _RECORDED_ID: Final = b"\x0a\x24"
 """Tag and size of a `task_id`."""
 _RECORDED: Final = b"\x10\x01"
@@ -75,6 +80,19 @@ def create_ack(seq: int, id_ascii: bytes) -> bytes:
     if seq:
         return b"\x08" + varint(seq) + _CREATED + id_ascii
     return _CREATED + id_ascii
+
+
+def create_acks(number: int, seqs: Iterable[int], ids_ascii: Iterable[bytes]) -> bytes:
+    """A repeated field of producerpb.CreateAck, all of creates that went well; each id has 36 bytes."""
+    tag = varint(number << 3 | 2)
+    parts: list[bytes] = []
+    for seq, id_ascii in zip(seqs, ids_ascii, strict=True):
+        if seq:
+            encoded = varint(seq)
+            parts += (tag, _CREATED_HEADS[len(encoded)], encoded, _CREATED, id_ascii)
+        else:
+            parts += (tag, _CREATED_WITHOUT_SEQ, _CREATED, id_ascii)
+    return b"".join(parts)
 
 
 def result_acks(number: int, id_texts: list[str]) -> bytes:

@@ -6,6 +6,7 @@ not be taken for the task's newest delivery, which may be somebody else's. Must 
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from appliance.api.streams.settings import HELD_MAX, SETTLED_KEPT
 
@@ -40,14 +41,19 @@ class Leases:
 
     def settled(self, text: str, number: int | None = None) -> None:
         """A lease is over, in the worker's or in the server's words; a newer one of the task stays held."""
-        lease = self.held.get(text)
-        if lease is None or (number is not None and number != lease[1]):
-            return
-        del self.held[text]
+        self.all_settled(((text, number),))
+
+    def all_settled(self, over: Iterable[tuple[str, int | None]]) -> None:
+        """`settled` for the leases of one answer."""
         if len(self._settled) >= SETTLED_KEPT:
             # Two generations, so that forgetting costs nothing for each lease.
             self._older, self._settled = self._settled, {}
-        self._settled[text] = lease
+        held, settled = self.held, self._settled
+        for text, number in over:
+            lease = held.get(text)
+            if lease is not None and (number is None or number == lease[1]):
+                del held[text]
+                settled[text] = lease
 
 
 class Outbox:

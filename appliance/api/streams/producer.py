@@ -23,7 +23,7 @@ from appliance.api.streams.wire.producer_pb2 import (
 from appliance.auth.caller import PRODUCER
 from appliance.errors import Problem
 from appliance.mux.grpc_call import Call
-from appliance.tasks.ids import id_ascii
+from appliance.tasks.ids import id_ascii, ids_ascii
 from appliance.tasks.model import CreateBatch, Created, NewTask
 
 _decode: Final = ProducerEvent.FromString
@@ -31,6 +31,8 @@ _decode: Final = ProducerEvent.FromString
 _CREATE_ACK: Final = 2
 _CREATE_ACK_BATCH: Final = 4
 """Fields of producerpb.ServerEvent."""
+
+_ALL_CREATED: Final = {Created}
 
 
 Acknowledge = Callable[[Sequence[Created | Problem]], list[bytes]]
@@ -61,7 +63,7 @@ class ProducerStream(Stream):
         elif kind == "create":
             create = event.create
             self._seqs.append(create.seq)
-            self._tasks.append(self._read(create))
+            self._tasks += self._read_all((create,))
             self._bytes += len(message)
             if len(self._tasks) >= BATCH_ITEMS_MAX or self._bytes >= SINGLES_BYTES_MAX:
                 self._flush()
@@ -86,26 +88,23 @@ class ProducerStream(Stream):
         for start in range(0, len(creates), BATCH_ITEMS_MAX):
             part = creates[start : start + BATCH_ITEMS_MAX]
             seqs = [create.seq for create in part]
-            self._create([self._read(create) for create in part], partial(_batch_message, seqs))
+            self._create(self._read_all(part), partial(_batch_message, seqs))
 
     def _create(self, tasks: list[NewTask | Problem], acknowledge: Acknowledge) -> None:
         assert self._caller is not None
         sink = partial(self._created, acknowledge, len(tasks))
         self._ask(CreateBatch(self._caller.tenant, sink, tasks, acknowledge))
 
-    def _read(self, create: CreateTask) -> NewTask | Problem:
-        world = self.world
-        settings = world.settings
-        try:
-            return new_task(
-                create,
-                world.clock,
-                settings.max_attempts,
-                settings.payload_bytes_max,
-                private_webhooks=settings.private_webhooks,
-            )
-        except Problem as problem:
-            return problem
+    def _read_all(self, creates: Iterable[CreateTask]) -> list[NewTask | Problem]:
+        clock, settings = self.world.clock, self.world.settings
+        attempts, bytes_max, private = settings.max_attempts, settings.payload_bytes_max, settings.private_webhooks
+        tasks: list[NewTask | Problem] = []
+        for create in creates:
+            try:
+                tasks.append(new_task(create, clock, attempts, bytes_max, private_webhooks=private))
+            except Problem as problem:
+                tasks.append(problem.kept())
+        return tasks
 
     def _created(self, acknowledge: Acknowledge, count: int, outcome: list[bytes] | Problem) -> None:
         self._send(acknowledge([outcome] * count) if isinstance(outcome, Problem) else outcome)
@@ -123,6 +122,9 @@ def _messages(seqs: Sequence[int], outcomes: Sequence[Created | Problem]) -> lis
 
 def _batch_message(seqs: Sequence[int], outcomes: Sequence[Created | Problem]) -> list[bytes]:
     """One acknowledgement for all of a batch."""
+    if set(map(type, outcomes)) == _ALL_CREATED:
+        ids = ids_ascii([created.task.id for created in outcomes if isinstance(created, Created)])
+        return [encode.field(_CREATE_ACK_BATCH, encode.create_acks(1, seqs, ids))]
     return [encode.field(_CREATE_ACK_BATCH, encode.joined(1, _acks(seqs, outcomes)))]
 
 

@@ -232,6 +232,8 @@ class Readys:
             messages, delivered = messages[:answered], delivered[: answered * kind.count]
         if delivered:
             self._deliver(kind, messages, delivered)
+        if kind.claim is not None and not kind.claim.answers:
+            kind.claim = None
         self._expose(kind)
 
     def _lost(self, kind: Kind) -> None:

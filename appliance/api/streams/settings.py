@@ -26,7 +26,7 @@ EXPOSED_TASKS: Final = 256
 ECHO_CHARS_MAX: Final = 256
 """A text that should be a task id comes back in its acknowledgement up to here: 1,000 of them fit a message."""
 
-SETTLED_KEPT: Final = 1_024
+SETTLED_KEPT: Final = 128
 """Leases that are over and still known, so that a repeat without `lease_id` means its own delivery."""
 
 HELD_MAX: Final = 20_000

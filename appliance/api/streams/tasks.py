@@ -6,7 +6,7 @@ from typing import Final
 from appliance.api.streams.encode import field, joined, number_field, text_field, timestamp_field, varint
 from appliance.api.streams.leases import Delivered
 from appliance.api.times import time_text
-from appliance.tasks.ids import id_ascii
+from appliance.tasks.ids import ids_ascii
 from appliance.tasks.model import Task
 
 _TASK: Final = 2
@@ -54,42 +54,27 @@ class Deliveries:
         leased = self._worker + text_field(9, time_text(first.lease_until))
         updated = timestamp_field(13, first.updated)
         commands = self._commands
-        like: tuple[int, int, int, int, str, str, str] | None = None
-        rest = b""
+        like: object = None
+        terms = (0, 0, 0, 0)
+        shared: tuple[tuple[int, int, int, int], int, str, str, str] | None = None
+        command, size = "", -1
+        head = rest = lease_tail = b""
         encoded = []
-        for task in tasks:
-            task_id, body, state = task.id, task.body, task.state
-            raw_id, payload = id_ascii(task_id), body.payload
-            number = state.lease_number
-            delivered.append((raw_id.decode(), (task_id, number)))
-            these = (
-                body.created,
-                state.priority,
-                state.max_attempts,
-                state.attempts,
-                body.webhook,
-                body.trace_parent,
-                body.trace_state,
-            )
-            if these != like:
-                like = these
-                rest = self._rest(task, leased, updated)
-            lease_id = b"%b:%d" % (raw_id, number)
-            encoded.append(
-                b"".join(
-                    (
-                        _ID,
-                        raw_id,
-                        commands.get(body.command) or self._command(body.command),
-                        _PAYLOAD,
-                        varint(len(payload)),
-                        payload,
-                        rest,
-                        varint(len(lease_id)),
-                        lease_id,
-                    )
-                )
-            )
+        for task, raw_id in zip(tasks, ids_ascii([task.id for task in tasks]), strict=True):
+            body, state = task.body, task.state
+            payload = body.payload
+            if state is not like:
+                like, terms = state, (state.priority, state.max_attempts, state.attempts, state.lease_number)
+            these = (terms, body.created, body.webhook, body.trace_parent, body.trace_state)
+            if these != shared:
+                shared = these
+                lease_tail = b":%d" % state.lease_number
+                rest = self._rest(task, leased, updated) + varint(len(raw_id) + len(lease_tail))
+            if len(payload) != size or body.command != command:
+                size, command = len(payload), body.command
+                head = (commands.get(command) or self._command(command)) + _PAYLOAD + varint(size)
+            delivered.append((raw_id.decode(), (task.id, state.lease_number)))
+            encoded.append(b"".join((_ID, raw_id, head, payload, rest, raw_id, lease_tail)))
         return encoded
 
     def _rest(self, task: Task, leased: bytes, updated: bytes) -> bytes:

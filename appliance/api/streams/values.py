@@ -34,8 +34,14 @@ _TIMESTAMP_SECONDS: Final = range(-62_135_596_800, 253_402_300_800)
 _NANOS: Final = range(1_000_000_000)
 _KNOWN_COMMANDS_MAX: Final = 4_096
 
+_ONE_BYTE_SIZES: Final = 128
+_PRIORITY_BYTES_MAX: Final = 3
+_KEY_HEAD_BYTES: Final = 2
+"""Tag and size of a key in an event, while its size takes one byte."""
+
 _skip_value = msgspec.json.Decoder(msgspec.Raw).decode
-_known_commands: set[str] = set()
+_known_commands: dict[str, int] = {}
+"""Commands that were found good, with the bytes that they take in an event."""
 
 
 def new_task(
@@ -48,9 +54,19 @@ def new_task(
 ) -> NewTask:
     """The task that an event asks for. `clock` gives the time (ms); raises Problem naming the field."""
     command = create.command
-    if command not in _known_commands:
-        _learn(command)
-    payload = json_text(create.payload or b"null", payload_bytes_max, "payload")
+    command_bytes = _known_commands.get(command) or _learn(command)
+    content = create.payload
+    payload = json_text(content or b"null", payload_bytes_max, "payload")
+    # What most creates are is seen by their size: a command, a payload and a number, perhaps a priority or a key, and
+    # nothing else.
+    rest_bytes = create.ByteSize() - command_bytes - len(content) - _two_fields_bytes(create.seq, len(content))
+    priority = create.priority if 0 < rest_bytes <= _PRIORITY_BYTES_MAX else 0
+    if rest_bytes == _priority_bytes(priority):
+        return NewTask(command, payload, priority, max_attempts, "", "", 0, 0, "", "", b"", True)
+    key = create.idempotency_key
+    if key and len(key) == rest_bytes - _KEY_HEAD_BYTES and key.isascii() and len(key) < _ONE_BYTE_SIZES:
+        digest = request_hash(command, payload, 0, max_attempts, "", 0, 0)
+        return NewTask(command, payload, 0, max_attempts, "", key, 0, 0, "", "", digest, True)
     priority = create.priority
     if not 0 <= priority <= PRIORITY_MAX:
         raise invalid(f"priority must be from 0 to {PRIORITY_MAX}")
@@ -62,7 +78,6 @@ def new_task(
         raise invalid(f"delay_seconds must be from 0 to {DELAY_SECONDS_MAX}")
     run_at = _run_at(create, clock()) if create.HasField("run_at") else 0
     webhook = create.webhook and callable_url(create.webhook, "webhook", allow_private=private_webhooks)
-    key = create.idempotency_key
     parent = create.trace_parent and trace_text(create.trace_parent, TRACE_PARENT_CHARS_MAX, "trace_parent")
     state = create.trace_state and trace_text(create.trace_state, TRACE_STATE_CHARS_MAX, "trace_state")
     digest = b""
@@ -121,11 +136,25 @@ def words(text: str, field: str) -> str:
     return text
 
 
-def _learn(command: str) -> None:
+def _learn(command: str) -> int:
     check_command(command, "command")
     if len(_known_commands) >= _KNOWN_COMMANDS_MAX:
         _known_commands.clear()
-    _known_commands.add(command)
+    encoded_bytes = _known_commands[command] = CreateTask(command=command).ByteSize()
+    return encoded_bytes
+
+
+def _priority_bytes(priority: int) -> int:
+    """What a priority takes in an event; -1 for one that is out of range."""
+    if 0 < priority <= PRIORITY_MAX:
+        return 2 if priority < _ONE_BYTE_SIZES else 3
+    return -1 if priority else 0
+
+
+def _two_fields_bytes(seq: int, payload_bytes: int) -> int:
+    """What `seq` takes in an event, and the tag and size of the payload; both are left out where they are empty."""
+    seq_bytes = 1 + (seq.bit_length() + 6) // 7 if seq else 0
+    return seq_bytes + 1 + (payload_bytes.bit_length() + 6) // 7 if payload_bytes else seq_bytes
 
 
 def _run_at(create: CreateTask, now: int) -> int:

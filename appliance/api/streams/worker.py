@@ -4,7 +4,7 @@ Owns the events and answers of workerpb. Results that arrive together are one op
 without `lease_id` stands for the last lease that this stream received for its task. Runs on the event loop's thread.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -98,7 +98,7 @@ class WorkerStream(Stream):
             ready = event.ready
             self._readys.add(ready.commands, ready.lease_seconds, ready.count, message)
         elif kind == "result":
-            self._result(event.result)
+            self._collect((event.result,))
             self._bytes += len(message)
             if len(self._results) >= BATCH_ITEMS_MAX or self._bytes >= SINGLES_BYTES_MAX:
                 self._flush_results()
@@ -166,35 +166,33 @@ class WorkerStream(Stream):
 
     # Results.
 
-    def _result(self, result: wire.Result) -> None:
-        """Collect one result for the next operation."""
-        text = result.task_id
-        try:
-            item, number = self._finish_of(result, text)
-            self._results.append(item)
-            self._meant.append((text, number))
-        except Problem as problem:
-            self._results.append(problem)
-            self._meant.append((text, None))
-
-    def _finish_of(self, result: wire.Result, text: str) -> tuple[Finish, int | None]:
+    def _collect(self, results: Iterable[wire.Result]) -> None:
+        """Results for the next operation."""
         caller = self._owner()
-        if "codeq:result" not in caller.scopes:
-            self._check_scope("codeq:result")
-        task_id, number = self._lease(text, result.lease_id)
-        item = Finish(
-            caller.tenant,
-            _never,
-            task_id,
-            caller.subject,
-            self._worker,
-            number,
-            completed(result.status),
-            result_text(result.result_json, self.world.settings.payload_bytes_max),
-            result.error and words(result.error, "error"),
-            b"",
-        )
-        return item, number
+        tenant, subject, worker, bytes_max = (
+            caller.tenant, caller.subject, self._worker, self.world.settings.payload_bytes_max,
+        )  # fmt: skip
+        may = "codeq:result" in caller.scopes
+        held, collected, meant = self._leases.held, self._results, self._meant
+        for result in results:
+            text, lease_id = result.task_id, result.lease_id
+            try:
+                if not may:
+                    self._check_scope("codeq:result")
+                # What most workers send is found at once.
+                lease = held.get(text) if not lease_id else None
+                task_id, number = lease or self._lease(text, lease_id)
+                error = result.error
+                item = Finish(
+                    tenant, _never, task_id, subject, worker, number, completed(result.status),
+                    result_text(result.result_json, bytes_max), error and words(error, "error"), b"",
+                )  # fmt: skip
+            except Problem as problem:
+                collected.append(problem.kept())
+                meant.append((text, None))
+            else:
+                collected.append(item)
+                meant.append((text, number))
 
     def _flush_results(self) -> None:
         if self._results:
@@ -204,8 +202,7 @@ class WorkerStream(Stream):
         if not results:
             self._send(batch_finished([], [])[0])
         for start in range(0, len(results), BATCH_ITEMS_MAX):
-            for result in results[start : start + BATCH_ITEMS_MAX]:
-                self._result(result)
+            self._collect(results[start : start + BATCH_ITEMS_MAX])
             self._finish_all(batch_finished)
 
     def _finish_all(self, judge: Callable[[Meant, Sequence[Record | Problem]], Finished]) -> None:
@@ -217,9 +214,7 @@ class WorkerStream(Stream):
 
     def _finished(self, judge: Judge, count: int, outcome: Finished | Problem) -> None:
         messages, over = judge([outcome] * count) if isinstance(outcome, Problem) else outcome
-        settled = self._leases.settled
-        for text, number in over:
-            settled(text, number)
+        self._leases.all_settled(over)
         self._send(messages)
         self._answered()
 

@@ -1,12 +1,16 @@
 """The producer stream: section 4 of the contract, one test for each of its sentences."""
 
 import json
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.api.streams.app import StreamSettings
 from appliance.api.streams.settings import EVENT_ITEMS_MAX
+from appliance.api.streams.values import new_task
 from appliance.api.streams.wire import producer_pb2 as pb
 from appliance.mux import grpc_framing as status
 from appliance.tasks.ids import parse_id
@@ -132,6 +136,32 @@ def test_every_field_reaches_the_task(node: StreamNode) -> None:
         "traceParent": "00-x",
         "traceState": "a=b",
     }
+
+
+UNKNOWN_FIELD = b"\xf8\x07\x01"
+
+
+@given(
+    st.fixed_dictionaries(
+        {"command": st.sampled_from(["a", "email", "c" * 128])},
+        optional={
+            "seq": st.integers(0, (1 << 64) - 1),
+            "payload": st.integers(0, 300).map(lambda size: b"1" * size),
+            "priority": st.integers(0, 255) | st.just(7),
+            "max_attempts": st.integers(0, 9),
+            "webhook": st.sampled_from(["", "https://example.com/"]),
+            "idempotency_key": st.sampled_from(["", "k"]),
+            "delay_seconds": st.integers(0, 9),
+            "trace_state": st.sampled_from(["", "a=b"]),
+        },
+    )
+)
+def test_a_plain_create_is_read_as_one_with_more_in_it_is(fields: dict[str, Any]) -> None:
+    plain = pb.CreateTask(**fields)
+    longer = pb.CreateTask.FromString(plain.SerializeToString() + UNKNOWN_FIELD)
+    read = [new_task(each, lambda: 0, 5, 1_000) for each in (plain, longer)]
+    assert read[0] == read[1]
+    assert read[0].priority == fields.get("priority", 0)
 
 
 def test_zero_and_empty_mean_absent(node: StreamNode) -> None:
