@@ -615,6 +615,19 @@ def test_many_turns_without_transitions_end_too() -> None:
     assert len(desk.scheduler.inboxes) == 0
 
 
+def test_a_tenant_whose_tasks_all_become_due_at_once_is_noisy() -> None:
+    desk = Desk(TaskSettings())
+    desk.offer(CreateBatch("noisy", unheard, [NewTask("midnight", b"{}", delay_ms=60_000)] * 5_000))
+    desk.settle()
+    desk.pass_ms(60_000 - PERIOD_MS)
+    for _ in range(2):
+        desk.offer(create(tenant="quiet"))
+        desk.pass_ms(PERIOD_MS)
+    desk.offer(create(tenant="quiet"))
+    desk.settle()
+    assert desk.scheduler.sliced
+
+
 def test_a_tenant_alone_gets_whole_groups_again() -> None:
     desk = _uneven()
     for _ in range(HOLDS_MS // PERIOD_MS + 6):
