@@ -931,7 +931,8 @@ class Scheduler:
 
     def _hand_over(self, now: int) -> bool:
         """Close the open group and give it to the seam, if it has writes and the seam is free."""
-        if self.overlay.open.transitions == 0 or not self._seam.ready():
+        # A step of which nothing came true has its entry in the audit and no transition.
+        if not (self.overlay.open.transitions or self.overlay.open.has_writes) or not self._seam.ready():
             return False
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)

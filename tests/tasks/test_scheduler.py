@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from appliance.engine.rows import COMPLETED, decode_state
-from appliance.engine.tables import BODY, STATE
+from appliance.engine.tables import AUDIT, BODY, STATE
 from appliance.errors import Problem, unavailable
 from appliance.tasks import scheduler as module
 from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask
@@ -613,6 +613,14 @@ def test_many_turns_without_transitions_end_too() -> None:
     assert len(desk.scheduler.inboxes) > 0
     _pump(desk)
     assert len(desk.scheduler.inboxes) == 0
+
+
+def test_writes_without_a_transition_do_not_fill_a_group_for_ever() -> None:
+    desk = _uneven()
+    desk.scheduler.overlay.open.put(AUDIT, b"entry", b"x" * (SMALL_BYTES + 1))
+    heard = desk.offer(create(tenant="noisy"))
+    desk.settle()
+    assert len(heard) == 1
 
 
 def test_a_tenant_whose_tasks_all_become_due_at_once_is_noisy() -> None:
