@@ -22,6 +22,8 @@ SLICE_SECONDS: Final = 0.0001
 """While turns are to be short: so much of what was read at once is fed, and as much again as long as it takes less
 time than this."""
 
+_NOTHING: Final = memoryview(b"")
+
 
 class Core(Protocol):
     """The sans-IO side of a connection."""
@@ -122,7 +124,7 @@ class Connection(asyncio.Protocol):
         self._closing_at = 0.0
         self._lingering = False
         self._linger_bytes = 0
-        self._unfed = memoryview(b"")
+        self._unfed = _NOTHING
 
     # From the transport.
 
@@ -290,7 +292,8 @@ class Connection(asyncio.Protocol):
             if self._core.closing or self._transport is None or self._closing_at:
                 self._forget_unfed()
                 return
-            part, self._unfed = bytes(self._unfed[:SLICE_BYTES]), self._unfed[SLICE_BYTES:]
+            # An empty view would keep all that was read in memory.
+            part, self._unfed = bytes(self._unfed[:SLICE_BYTES]), self._unfed[SLICE_BYTES:] or _NOTHING
             self._memory.give(len(part))
             self._feed(part, now)
             now = self._now()
@@ -298,7 +301,7 @@ class Connection(asyncio.Protocol):
 
     def _forget_unfed(self) -> None:
         self._memory.give(len(self._unfed))
-        self._unfed = memoryview(b"")
+        self._unfed = _NOTHING
 
     def _schedule_turn(self) -> None:
         if not self._turn_scheduled:

@@ -496,15 +496,24 @@ class Scheduler:
     def _timers(self, now: int) -> bool:
         tasks = self.tasks
         quantum = self._share(TIMER_QUANTUM, TURN_SHARE_DIVISOR)
-        ended = self._take(tasks.leases, now, quantum)
-        self._each(partial(timers.lease_ended, tasks), now, ended)
-        due = self._take(tasks.delays, now, quantum)
-        self._each(partial(timers.became_due, tasks), now, due)
-        lapsed = self._take(tasks.outbox.lapsed, now, quantum)
-        self._each(tasks.outbox.forget, now, lapsed)
+        ended = self._run_out(tasks.leases, partial(timers.lease_ended, tasks), now, quantum)
+        due = self._run_out(tasks.delays, partial(timers.became_due, tasks), now, quantum)
+        lapsed = self._run_out(tasks.outbox.lapsed, tasks.outbox.forget, now, quantum)
         resumed = operators.end_pauses(tasks, now)
         expired = tasks.subscriptions.expire(now, quantum)
         return bool(ended or due or lapsed or resumed or expired)
+
+    def _run_out(self, deadlines: Deadlines, decide: Callable[[int, bytes], None], now: int, quantum: int) -> bool:
+        """One tenant's quantum of these. False where nothing has run out."""
+        keys = self._take(deadlines, now, quantum)
+        if not keys:
+            return False
+        group = self.overlay.open
+        transitions, bytes_count = group.transitions, group.bytes_count
+        self._each(decide, now, keys)
+        tenant = self.tasks.registry.by_number[keys[0][:4]].name
+        self._shares.took(tenant, group.transitions - transitions, group.bytes_count - bytes_count)
+        return True
 
     def _take(self, deadlines: Deadlines, now: int, quantum: int) -> list[bytes]:
         try:
@@ -922,7 +931,8 @@ class Scheduler:
 
     def _hand_over(self, now: int) -> bool:
         """Close the open group and give it to the seam, if it has writes and the seam is free."""
-        if self.overlay.open.transitions == 0 or not self._seam.ready():
+        # A step of which nothing came true has its entry in the audit and no transition.
+        if not (self.overlay.open.transitions or self.overlay.open.has_writes) or not self._seam.ready():
             return False
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from appliance.engine.rows import COMPLETED, decode_state
-from appliance.engine.tables import BODY, STATE
+from appliance.engine.tables import AUDIT, BODY, STATE
 from appliance.errors import Problem, unavailable
 from appliance.tasks import scheduler as module
 from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask
@@ -615,6 +615,27 @@ def test_many_turns_without_transitions_end_too() -> None:
     assert len(desk.scheduler.inboxes) == 0
 
 
+def test_writes_without_a_transition_do_not_fill_a_group_for_ever() -> None:
+    desk = _uneven()
+    desk.scheduler.overlay.open.put(AUDIT, b"entry", b"x" * (SMALL_BYTES + 1))
+    heard = desk.offer(create(tenant="noisy"))
+    desk.settle()
+    assert len(heard) == 1
+
+
+def test_a_tenant_whose_tasks_all_become_due_at_once_is_noisy() -> None:
+    desk = Desk(TaskSettings())
+    desk.offer(CreateBatch("noisy", unheard, [NewTask("midnight", b"{}", delay_ms=60_000)] * 5_000))
+    desk.settle()
+    desk.pass_ms(60_000 - PERIOD_MS)
+    for _ in range(2):
+        desk.offer(create(tenant="quiet"))
+        desk.pass_ms(PERIOD_MS)
+    desk.offer(create(tenant="quiet"))
+    desk.settle()
+    assert desk.scheduler.sliced
+
+
 def test_a_tenant_alone_gets_whole_groups_again() -> None:
     desk = _uneven()
     for _ in range(HOLDS_MS // PERIOD_MS + 6):
@@ -682,16 +703,16 @@ def _note(told: list[str], tenant: str, _outcome: object) -> None:
 def test_only_the_answer_to_a_quiet_tenant_is_hurried() -> None:
     desk = _uneven()
     hurried: dict[str, bool] = {}
-
-    def note(tenant: str, _outcome: object) -> None:
-        hurried[tenant] = desk.scheduler.hurried
-
     for tenant in ("noisy", "quiet"):
         operation = create(tenant=tenant)
-        operation.sink = partial(note, tenant)
+        operation.sink = partial(_note_hurry, desk, hurried, tenant)
         desk.scheduler.offer(operation)
     desk.settle()
     assert hurried == {"noisy": False, "quiet": True}
+
+
+def _note_hurry(desk: Desk, hurried: dict[str, bool], tenant: str, _outcome: object) -> None:
+    hurried[tenant] = desk.scheduler.hurried
 
 
 def test_what_is_durable_is_told_in_slices_and_all_of_it_before_the_next_group() -> None:
