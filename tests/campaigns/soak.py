@@ -60,7 +60,8 @@ REST_RATE: Final = 500.0
 """Creates per second over REST, a quarter of all at most. The streams make the others."""
 PRODUCERS: Final = 4
 WORKERS: Final = 4
-CLAIM: Final = 20
+CLAIM: Final = 100
+"""As much as there can be: where the processor is short, a round trip takes long, and no backlog should form here."""
 RETRY_SECONDS: Final = 0.05
 FOLLOW_LOOKS: Final = 400
 """Within which a new certificate is shown, and tokens of new keys are taken: 20 s or more."""
