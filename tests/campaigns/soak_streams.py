@@ -44,9 +44,9 @@ DOUBTFUL: Final = ("not-found", "unavailable")
 """Refusals after which the task may be finished, and nobody else may know."""
 LEGAL_ENDS: Final = re.compile("closed the connection|going away, error 0|gRPC status (14|16)")
 
-_CREATED: Final = re.compile(rb"\x10\x01\x1a\x24([0-9a-f-]{36})")
+CREATED: Final = re.compile(rb"\x10\x01\x1a\x24([0-9a-f-]{36})")
 """An acknowledgement of a create, from `ok` on."""
-_SETTLED: Final = re.compile(
+SETTLED: Final = re.compile(
     rb"\x0a\x24([0-9a-f-]{36})(?:(\x10\x01)|\x1a[\x00-\xff]{1,2}?(%b))?" % b"|".join(map(str.encode, DOUBTFUL))
 )
 """An acknowledgement of a result, from the task on: `ok` if it is set, or the code of a doubtful refusal."""
@@ -66,7 +66,7 @@ class _Producer(Producer):
 
     def messages(self, messages: list[bytes], now: float) -> None:
         for message in messages:
-            self._account.created(_CREATED.findall(message))
+            self._account.created(CREATED.findall(message))
         super().messages(messages, now)
 
     def send_due(self, now: float) -> None:
@@ -105,7 +105,7 @@ class _Worker(Worker):
 
     def _settle(self, message: bytes) -> None:
         accepted, doubtful = [], {}
-        for task, ok, code in _SETTLED.findall(message):
+        for task, ok, code in SETTLED.findall(message):
             since = self.unanswered.pop(task, 0.0)
             if ok:
                 accepted.append(task)
