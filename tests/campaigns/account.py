@@ -52,6 +52,10 @@ class Account:
         self._doubts = {task: since for task, since in self._doubts.items() if task in self._open}
         return list(self._doubts.items())
 
+    def is_open(self, task: bytes) -> bool:
+        """Whether it was acknowledged, and is not known to be finished."""
+        return task in self._open
+
     def forget(self) -> None:
         """Forget finishes that were heard of before the last call and had no acknowledgement: their creates were lost
         on the way, and nobody waits for an answer any more."""

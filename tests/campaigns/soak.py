@@ -36,7 +36,7 @@ from appliance.auth.caller import PRODUCER, WORKER, Kind
 from appliance.bench.proc import anonymous_bytes, cpu_seconds
 from appliance.cli import pki
 from tests.campaigns.account import Account
-from tests.campaigns.soak_streams import LEASE_SECONDS, Streams
+from tests.campaigns.soak_streams import DOUBTFUL, LEASE_SECONDS, Streams
 from tests.campaigns.wire import Unknown, Wire
 from tests.e2e.node import Node, codeq
 
@@ -60,11 +60,13 @@ REST_RATE: Final = 500.0
 """Creates per second over REST, a quarter of all at most. The streams make the others."""
 PRODUCERS: Final = 4
 WORKERS: Final = 4
-CLAIM: Final = 20
+CLAIM: Final = 100
+"""As much as there can be: where the processor is short, a round trip takes long, and no backlog should form here."""
 RETRY_SECONDS: Final = 0.05
 FOLLOW_LOOKS: Final = 400
 """Within which a new certificate is shown, and tokens of new keys are taken: 20 s or more."""
 DRAIN_LOOKS: Final = 1_800
+"""In the end, without one more task finished: much longer than any lease."""
 LOOK_SECONDS: Final = 1.0
 FORGET_LOOKS: Final = 60
 """Between two calls to forget finishes without a create: longer than any answer takes."""
@@ -229,17 +231,22 @@ class Campaign:
                 self.account.odd(f"results: {status} {answer}")
                 continue
             self.account.done(item["taskId"].encode() for item in answer if "result" in item)
-            self.account.doubt({item["taskId"].encode(): since for item in answer if "result" not in item})
+            refused = [item for item in answer if "result" not in item]
+            self.account.doubt(
+                {item["taskId"].encode(): since for item in refused if item["error"]["code"] in DOUBTFUL}
+            )
         wire.close()
 
     async def _look_up(self) -> None:
-        """What became of tasks whose results had no answer, or were refused: some were accepted nevertheless."""
+        """What became of tasks whose results had no answer: some were accepted nevertheless."""
         wire = self._wire(WORKER)
         for look in itertools.count(1):
             if not self._working:
                 break
             await asyncio.sleep(LOOK_SECONDS)
             for task, since in self.account.doubts():
+                if not self.account.is_open(task):
+                    continue
                 wire, status, answer = await self._request(WORKER, wire, f"/tasks/{task.decode()}", None)
                 if status == 404:
                     # Swept already; what was finished just now cannot be.
@@ -259,10 +266,10 @@ class Campaign:
         """Create nothing more, and finish what is there."""
         self._producing = False
         await asyncio.gather(self.streams.stop_creating(), *producers)
-        looks = 0
-        while self.account.unfinished and looks < DRAIN_LOOKS:
+        looks, before = 0, self.account.unfinished
+        while (left := self.account.unfinished) and looks < DRAIN_LOOKS:
             await asyncio.sleep(RETRY_SECONDS)
-            looks += 1
+            looks, before = (looks + 1, before) if left >= before else (0, left)
         if self.account.unfinished:
             self._wrong.append(f"{self.account.unfinished} acknowledged tasks were never finished")
         self._working = False

@@ -29,7 +29,7 @@ IN_FLIGHT: Final = 2_048
 SLOTS: Final = 4_096
 PAYLOAD_BYTES: Final = 200
 LEASE_SECONDS: Final = 5
-UNFINISHED_SECONDS: Final = 10
+UNFINISHED_SECONDS: Final = 2
 """Of creates: with more tasks unfinished than come in so long, nothing is created until there are fewer."""
 PACE_SECONDS: Final = 0.005
 RETRY_SECONDS: Final = 0.2
@@ -40,12 +40,16 @@ REFUSED_LOOKS: Final = 200
 """Attempts in a row to open streams with tokens that the node doesn't take, before that is an error."""
 LEGAL_REFUSALS: Final = frozenset(("unavailable", "not-claimed", "lease-lost", "permission-denied", "not-found"))
 """The node goes; or the lease is over, and somebody else has, or had, the task by now."""
+DOUBTFUL: Final = ("not-found", "unavailable")
+"""Refusals after which the task may be finished, and nobody else may know."""
 LEGAL_ENDS: Final = re.compile("closed the connection|going away, error 0|gRPC status (14|16)")
 
-_CREATED: Final = re.compile(rb"\x10\x01\x1a\x24([0-9a-f-]{36})")
+CREATED: Final = re.compile(rb"\x10\x01\x1a\x24([0-9a-f-]{36})")
 """An acknowledgement of a create, from `ok` on."""
-_SETTLED: Final = re.compile(rb"\x0a\x24([0-9a-f-]{36})(\x10\x01)?")
-"""An acknowledgement of a result, from the task on, and `ok` if it is set."""
+SETTLED: Final = re.compile(
+    rb"\x0a\x24([0-9a-f-]{36})(?:(\x10\x01)|\x1a[\x00-\xff]{1,2}?(%b))?" % b"|".join(map(str.encode, DOUBTFUL))
+)
+"""An acknowledgement of a result, from the task on: `ok` if it is set, or the code of a doubtful refusal."""
 
 
 class _Producer(Producer):
@@ -62,7 +66,7 @@ class _Producer(Producer):
 
     def messages(self, messages: list[bytes], now: float) -> None:
         for message in messages:
-            self._account.created(_CREATED.findall(message))
+            self._account.created(CREATED.findall(message))
         super().messages(messages, now)
 
     def send_due(self, now: float) -> None:
@@ -100,16 +104,15 @@ class _Worker(Worker):
         super().messages(messages, now)
 
     def _settle(self, message: bytes) -> None:
-        refused = {}
-        accepted = []
-        for task, ok in _SETTLED.findall(message):
+        accepted, doubtful = [], {}
+        for task, ok, code in SETTLED.findall(message):
             since = self.unanswered.pop(task, 0.0)
             if ok:
                 accepted.append(task)
-            else:
-                refused[task] = since
+            elif code:
+                doubtful[task] = since
         self._account.done(accepted)
-        self._account.doubt(refused)
+        self._account.doubt(doubtful)
 
 
 class _Session:

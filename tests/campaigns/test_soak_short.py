@@ -3,9 +3,11 @@
 import asyncio
 from pathlib import Path
 
+from appliance.api.streams.wire import producer_pb2 as pb
+from appliance.api.streams.wire import worker_pb2 as wb
 from tests.campaigns.account import Account
 from tests.campaigns.soak import Campaign, Sample, growth
-from tests.campaigns.soak_streams import LINKS
+from tests.campaigns.soak_streams import CREATED, LINKS, SETTLED
 
 SECONDS = 20.0
 
@@ -60,3 +62,21 @@ def test_a_result_without_an_answer_is_in_doubt_until_its_task_is_finished() -> 
     assert account.doubts() == [(b"a", 1.0), (b"b", 2.0)]
     account.done([b"a"])
     assert account.doubts() == [(b"b", 2.0)] and account.unfinished == 1
+
+
+def test_acknowledgements_are_read_as_protobuf_reads_them() -> None:
+    tasks = [f"01890000-0000-7000-8000-{number:012d}" for number in range(6)]
+    creates = [pb.CreateAck(seq=number, ok=True, task_id=task) for number, task in enumerate(tasks[:2])]
+    creates.append(pb.CreateAck(seq=9, error_message="unavailable: the node stops"))
+    event = pb.ServerEvent(create_ack_batch=pb.CreateAckBatch(acks=creates))
+    assert CREATED.findall(event.SerializeToString()) == [task.encode() for task in tasks[:2]]
+
+    words = ("", "lease-lost: over", "not-found: no such task", "unavailable: " + "x" * 200, "not-claimed: no")
+    results = [
+        wb.ResultAck(task_id=task, ok=not word, error_message=word) for task, word in zip(tasks, words, strict=False)
+    ]
+    read = SETTLED.findall(wb.ServerEvent(result_ack_batch=wb.ResultAckBatch(acks=results)).SerializeToString())
+    assert [(task.decode(), bool(ok), code.decode()) for task, ok, code in read] == [
+        (tasks[0], True, ""), (tasks[1], False, ""), (tasks[2], False, "not-found"),
+        (tasks[3], False, "unavailable"), (tasks[4], False, ""),
+    ]  # fmt: skip
