@@ -630,7 +630,9 @@ class Scheduler:
         if outcome is None:
             return  # a claim that now waits, or a step that has just begun
         wrote = self.overlay.open.transitions != before
-        self._release(operation.sink, outcome, wrote=wrote, first=self._is_first(operation.tenant))
+        # The courier's own: its delivery may be due again in the next turn, and must not seem to be on its way still.
+        first = self._is_first(operation.tenant) or isinstance(operation, Settle)
+        self._release(operation.sink, outcome, wrote=wrote, first=first)
 
     def _outcome(self, decide: Callable[["Scheduler", int, Any], Any], now: int, operation: Operation) -> Any:
         try:

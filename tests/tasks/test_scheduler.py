@@ -9,7 +9,7 @@ from appliance.engine.rows import COMPLETED, decode_state
 from appliance.engine.tables import AUDIT, BODY, STATE
 from appliance.errors import Problem, unavailable
 from appliance.tasks import scheduler as module
-from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask
+from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, FinishBatch, NewTask, Settle
 from appliance.tasks.scheduler import INBOX_QUANTUM, NEVER
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.shares import (
@@ -728,6 +728,15 @@ def test_what_is_durable_is_told_in_slices_and_all_of_it_before_the_next_group()
     assert sum(map(len, heard)) > SLICE_ANSWERS, "the older group's are told when the next one is durable"
     desk.settle()
     assert all(len(each) == 1 for each in heard)
+
+
+def test_the_courier_is_told_at_once_what_is_durable() -> None:
+    desk = _uneven()
+    creates = [desk.offer(create(tenant="noisy")) for _ in range(10)]
+    heard = desk.offer(Settle("noisy", unheard, bytes(16), delivered=True, error="", final=False))
+    _pump(desk)
+    desk.land()
+    assert (len(heard), len(creates[-1])) == (1, 0), "a retry may be due before the next turn of the loop"
 
 
 def test_a_failure_leaves_nobody_untold_whose_group_was_durable() -> None:
