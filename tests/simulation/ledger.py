@@ -148,7 +148,8 @@ class Ledger:
             if len(key) == QUEUE_BYTES:
                 control = self.queue_controls[key] = decode_queue_control(content)
                 change.queue_controls.add(key)
-                self._hold_back(key, control.dispatch_paused, step, now_ms)
+                # Dispatch may have been paused and resumed within the group, which leaves no other trace.
+                self.held_back[key] = (FOREVER, FOREVER) if control.dispatch_paused else (step, now_ms)
             else:
                 limits = decode_tenant_control(content)
                 before = self.tenant_controls.get(key, TenantControl())
