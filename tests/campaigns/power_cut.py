@@ -42,6 +42,8 @@ from tests.e2e.node import CODEQ, ROOT, Node, clean_environment
 
 STATES_PER_RUN: Final = 400
 """So many states per recorded run: its moments are a few hundred, each with some choices."""
+RECORDINGS_MAX: Final = 3
+"""Of one run, where a kill falls between a write and its record."""
 OPERATIONS: Final = 120
 """Of a load: some hundred tasks and commits, and a store that is judged within a tenth of a second."""
 LOAD_SECONDS_MAX: Final = 60.0
@@ -164,13 +166,17 @@ def record_copy(run: Run, seed: str) -> None:
     subprocess.run(command, cwd=ROOT, env=clean_environment(watched), check=True)
 
 
+class UnexplainedError(AssertionError):
+    """The disk has something that the record does not."""
+
+
 def verify_record(run: Run, timeline: Timeline) -> None:
     """Insist that the record explains what is on the disk now: then no call has escaped it."""
     told = timeline.build(State(len(timeline.records), ALL, 0))
     there = read_tree(run.disk)
     for name in sorted(told.keys() | there.keys()):
         if not _is_lock(name) and told.get(name, b"-") != there.get(name, b"-"):
-            raise AssertionError(f"{run.folder}: the record does not explain {name}")
+            raise UnexplainedError(f"{run.folder}: the record does not explain {name}")
 
 
 def _is_lock(name: str) -> bool:
@@ -235,9 +241,7 @@ class Campaign:
             wanted = max(1, states * share // sum(SHARES))
             runs = -(-wanted // STATES_PER_RUN)
             for number in range(runs):
-                run = self._record(kind, number, first)
-                timeline = run.timeline()
-                verify_record(run, timeline)
+                run, timeline = self._explained(kind, number, first)
                 if kind == FIRST_START:
                     first.append((run, timeline))
                 count = wanted // runs + (number < wanted % runs)
@@ -245,8 +249,23 @@ class Campaign:
                 if self.broken and self._mutant:
                     return
 
-    def _record(self, kind: str, number: int, first: list[tuple[Run, Timeline]]) -> Run:
-        run = Run(self._folder / f"{kind.replace(' ', '-')}-{number}", kind)
+    def _explained(self, kind: str, number: int, first: list[tuple[Run, Timeline]]) -> tuple[Run, Timeline]:
+        """A run whose record explains its disk. A kill may fall between a write and its record: then once more."""
+        for attempt in range(RECORDINGS_MAX):
+            run = self._record(kind, number, attempt, first)
+            timeline = run.timeline()
+            try:
+                verify_record(run, timeline)
+            except UnexplainedError as problem:
+                if attempt == RECORDINGS_MAX - 1:
+                    raise
+                self._say(f"{problem}; once more")
+            else:
+                break
+        return run, timeline
+
+    def _record(self, kind: str, number: int, attempt: int, first: list[tuple[Run, Timeline]]) -> Run:
+        run = Run(self._folder / f"{kind.replace(' ', '-')}-{number}{'-again' * attempt}", kind)
         seed = f"{self._seed}-{kind[:1]}{number}"
         if kind == RECOVERY:
             earlier, timeline = self._rng.choice(first)
