@@ -67,11 +67,6 @@ _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 LAST_KEY_EVERY: Final = 1_000
 """Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
 
-
-def _nowhere() -> None:
-    """The only queue is known."""
-
-
 _NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
 Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
@@ -80,6 +75,10 @@ Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
 Ended = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[tuple[Queue, Edge, int]]]
 """Tasks of one tenant with results that are not in the group yet: ids, states as rows, keys in `lease` and in `expire`,
 and runs of one queue and edge, each with the place where it begins."""
+
+
+def _nowhere() -> None:
+    """The only queue is known."""
 
 
 class Tasks(Moves):

@@ -82,7 +82,7 @@ TIMER_QUANTUM: Final = 64
 SWEEP_QUANTUM: Final = 250
 """Tasks swept per group: about a millisecond of decisions and deletes, so a sweep never dominates a group."""
 
-STEP_QUANTUM: Final = 32
+STEP_QUANTUM: Final = 20
 """Tasks that operators' steps change per group: a million take a while and hardly slow down what goes on."""
 
 STEPS_MAX: Final = 100
