@@ -10,13 +10,25 @@ durable.
 When a group fails, the whole object is thrown away and built anew from the store: nothing in here survives on its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from heapq import heappop
 from typing import Final
 
 from appliance import errors
-from appliance.engine.rows import CLAIMED, COMPLETED, PENDING, Body, DamagedRow, Idem, State, decode_idem, encode_row
+from appliance.engine.rows import (
+    CLAIMED,
+    COMPLETED,
+    PENDING,
+    Body,
+    DamagedRow,
+    Idem,
+    State,
+    decode_body,
+    decode_idem,
+    decode_state,
+    encode_row,
+)
 from appliance.engine.tables import (
     BODY,
     EXPIRE,
@@ -64,6 +76,9 @@ _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
 _COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
 _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 
+TAKEN_TOGETHER: Final = 64
+"""Tasks that a claim looks at together: those that are not in memory are read at once."""
+
 LAST_KEY_EVERY: Final = 1_000
 """Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
 
@@ -75,10 +90,6 @@ Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
 Ended = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[tuple[Queue, Edge, int]]]
 """Tasks of one tenant with results that are not in the group yet: ids, states as rows, keys in `lease` and in `expire`,
 and runs of one queue and edge, each with the place where it begins."""
-
-
-def _nowhere() -> None:
-    """The only queue is known."""
 
 
 class Tasks(Moves):
@@ -233,7 +244,7 @@ class Tasks(Moves):
         tasks: list[Task] = []
         if tenant is None:
             return tasks
-        overlay, hot = self.overlay, self.hot
+        hot = self.hot
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
         if tenant.control.in_flight_max is not None:
             wanted = min(wanted, tenant.control.in_flight_max - tenant.in_flight)
@@ -241,58 +252,54 @@ class Tasks(Moves):
         left: list[bytes] = []
         ids: list[bytes] = []
         states: list[bytes] = []
-        counts: dict[Queue, int] = {}
+        touched: set[bytes] = set()
         like: State | None = None
         state, encoded, key = _NO_STATE, b"", b""
         waited, waited_ms = 0, self._waited_ms
         payload_bytes = 0
         try:
-            alone, first_queue = self._where(tenant, claim)
+            take = self._taker(tenant, claim)
             while len(ids) < wanted and payload_bytes < enough_bytes:
-                queue = alone if alone is not None else first_queue()
-                if queue is None or (not queue.window.heap and queue.window.head(overlay) is None):
+                keys = take(min(wanted - len(ids), TAKEN_TOGETHER))
+                if not keys:
                     break
-                if queue not in counts:
-                    counts[queue] = 0
-                before, key = key, heappop(queue.window.heap)
-                # Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over.
-                if key == before:
-                    continue
-                task_id = key[QUEUE_BYTES + 1 :]
-                entry = hot.get(task_id)
-                body = entry[1] if entry is not None else None
-                if entry is not None and body is not None:
-                    old = entry[0]
-                else:
-                    try:
-                        task = self.task(task_id)
-                    except DamagedRow as damage:
-                        self.on_damage(damage)
+                touched.update([each[:QUEUE_BYTES] for each in keys])
+                read: dict[bytes, tuple[State, Body]] | None = None
+                for number, each in enumerate(keys):
+                    if payload_bytes >= enough_bytes:
+                        self._put_back(keys[number:])
+                        break
+                    before, key = key, each
+                    # Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed
+                    # over.
+                    if key == before:
                         continue
-                    if task is None:
-                        continue
-                    old, body = task.state, task.body
-                if old is not like:
-                    if old.status != PENDING:
-                        continue
-                    like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
-                    encoded = encode_row(state)
-                hot.claimed(task_id, state)
-                counts[queue] += 1
-                left.append(key)
-                ids.append(task_id)
-                states.append(encoded)
-                tasks.append(Task(task_id, body, state))
-                payload_bytes += len(body.payload)
-                waited_ms.append(waited)
+                    task_id = key[QUEUE_BYTES + 1 :]
+                    entry = hot.get(task_id)
+                    if entry is not None and entry[1] is not None:
+                        old, body = entry[0], entry[1]
+                    else:
+                        if read is None:
+                            read = self._read_pending(keys[number:], enough_bytes - payload_bytes)
+                        if task_id not in read:
+                            continue
+                        old, body = read[task_id]
+                    if old is not like:
+                        if old.status != PENDING:
+                            continue
+                        like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
+                        encoded = encode_row(state)
+                    hot.claimed(task_id, state)
+                    left.append(key)
+                    ids.append(task_id)
+                    states.append(encoded)
+                    tasks.append(Task(task_id, body, state))
+                    payload_bytes += len(body.payload)
+                    waited_ms.append(waited)
         except DamagedRow as damage:
             # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
             self.on_damage(damage)
-        for queue, count in counts.items():
-            if count:
-                self.count(_CLAIM, queue, count)
-            if queue.window.wants_refill:
-                self.low_windows[queue] = None
+        self._count_claimed(touched, left)
         if ids:
             group = self.overlay.open
             group.put_all(STATE, ids, states)
@@ -304,14 +311,60 @@ class Tasks(Moves):
             group.bytes_count += payload_bytes
         return tasks
 
-    def _where(self, tenant: Tenant, claim: Claim) -> tuple[Queue | None, Callable[[], Queue | None]]:
-        """Where a claim finds its tasks: the one queue, or what tells the queue of the next task. Raises DamagedRow."""
+    def _taker(self, tenant: Tenant, claim: Claim) -> Callable[[int], list[bytes]]:
+        """Takes keys in `ready` of the queues of a claim, up to so many, the first ones first; raises DamagedRow."""
         if claim.commands is None:
-            return None, partial(tenant.first_queue, self.overlay)
+            return partial(tenant.take, self.overlay)
         queues = self._named(tenant, claim.commands)
         if len(queues) == 1:
-            return queues[0], _nowhere
-        return None, Heads(queues, self.overlay).first
+            return partial(queues[0].window.take, self.overlay)
+        return Heads(queues, self.overlay, self.on_damage).take
+
+    def _put_back(self, keys: list[bytes]) -> None:
+        """Keys that were taken and not claimed."""
+        for key in keys:
+            queue = self.registry.by_prefix[key[:QUEUE_BYTES]]
+            if queue.window.push(key):
+                queue.tenant.head_changed(queue)
+
+    def _read_pending(self, keys: list[bytes], enough_bytes: int) -> dict[bytes, tuple[State, Body]]:
+        """The rows of tasks with these keys in `ready`, by id: those that are pending, up to so many bytes of payload.
+
+        Read together, and states that are alike are decoded once and shared. Damaged rows are reported and left out.
+        """
+        ids = [key[QUEUE_BYTES + 1 :] for key in keys]
+        rows = self.overlay.get_all(STATE, ids, self.on_damage)
+        decoded: dict[bytes, State] = {}
+        states: dict[bytes, State] = {}
+        payload_bytes = 0
+        for task_id in ids:
+            row = rows.get(task_id)
+            if row is None:
+                continue
+            state = decoded.get(row)
+            if state is None:
+                state = decoded[row] = decode_state(row)
+            if state.status == PENDING:
+                states[task_id] = state
+                payload_bytes += state.payload_bytes
+                if payload_bytes >= enough_bytes:
+                    break
+        bodies = self.overlay.get_all(BODY, list(states), self.on_damage)
+        return {
+            task_id: (state, decode_body(bodies[task_id])) for task_id, state in states.items() if task_id in bodies
+        }
+
+    def _count_claimed(self, touched: set[bytes], left: list[bytes]) -> None:
+        """Tasks with these keys in `ready` were claimed; `touched` are the queues that were looked at."""
+        by_prefix = self.registry.by_prefix
+        counts = {} if len(touched) == 1 else Counter([key[:QUEUE_BYTES] for key in left])
+        for prefix in touched:
+            queue = by_prefix[prefix]
+            count = len(left) if len(touched) == 1 else counts[prefix]
+            if count:
+                self.count(_CLAIM, queue, count)
+            if queue.window.wants_refill:
+                self.low_windows[queue] = None
 
     def _named(self, tenant: Tenant, commands: Iterable[str]) -> list[Queue]:
         return [queue for command in commands if (queue := tenant.dispatching.get(command)) is not None]
@@ -331,15 +384,18 @@ class Tasks(Moves):
         """A claim began to wait although there may be work for it: have it looked at."""
         tenant = self.registry.tenants[claim.tenant]
         try:
-            alone, first_queue = self._where(tenant, claim)
-            queue = first_queue() if alone is None else alone
-            if queue is not None and queue.window.head(self.overlay) is None:
-                queue = None
+            queue = self._first(tenant, claim)
         except DamagedRow as damage:
             self.on_damage(damage)
             return
         if queue is not None:
             self.woken[queue] = None
+
+    def _first(self, tenant: Tenant, claim: Claim) -> Queue | None:
+        """The queue with the task that this claim would get first, None where there is none. Raises DamagedRow."""
+        if claim.commands is None:
+            return tenant.first_queue(self.overlay)
+        return Heads(self._named(tenant, claim.commands), self.overlay, self.on_damage).first
 
     def next_waiter(self, queue: Queue) -> Waiter | None:
         """Who has waited longest for a task of this queue."""
