@@ -84,8 +84,9 @@ LAST_KEY_EVERY: Final = 1_000
 
 _NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
-Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
-"""New tasks that are not in the group yet: ids, bodies and states as rows, and the keys in `ready` of each queue."""
+Made = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
+"""New tasks that are not in the group yet: ids, bodies and states as rows, keys and rows in `idem` of those that have
+one, and the keys in `ready` of each queue."""
 
 Ended = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[tuple[Queue, Edge, int]]]
 """Tasks of one tenant with results that are not in the group yet: ids, states as rows, keys in `lease` and in `expire`,
@@ -114,11 +115,12 @@ class Tasks(Moves):
         # Items that make nothing leave gaps, which mean nothing.
         new_ids = self._ids.take(now, len(items)) if items else []
         outcomes: list[Created | Problem] = []
-        made: Made = ([], [], [], {})
-        ids, bodies, states, ready = made
+        made: Made = ([], [], [], [], [], {})
+        ids, bodies, states, idem_keys, idems, ready = made
         queue: Queue | None = None
         like: tuple[int, int, int, int, bool, bool] | None = None
         state, encoded = _NO_STATE, b""
+        absent = self._absent_keys(tenant, items)
         for task_id, new in zip(new_ids, items, strict=True):
             if isinstance(new, Problem):
                 outcomes.append(new)
@@ -126,26 +128,30 @@ class Tasks(Moves):
             key, webhook, size = new.key, new.webhook, len(new.payload)
             if queue is None or new.command != queue.command:
                 queue, like = tenant.queues.get(new.command), None
-            if queue is None or key or queue.restricted or not self.accepts_creates:
-                if ids and queue is not None and queue.restricted:
+            if key and queue is not None:
+                row_key = idem_key(queue.prefix, key)
+                if row_key in absent:
+                    absent.discard(row_key)
+                elif queue.last_key is None or row_key <= queue.last_key:
+                    try:
+                        found = self._replayed(queue, row_key, new, made)
+                    except DamagedRow as damage:
+                        outcomes.append(self.damaged(damage))
+                        continue
+                    if found is not None:
+                        outcomes.append(found)
+                        continue
+            if queue is None or queue.restricted or not self.accepts_creates:
+                if queue is not None and queue.restricted:
                     # What was made before counts against a limit.
                     self._write(made)
-                row_key = b""
                 try:
-                    if key and queue is not None:
-                        row_key = idem_key(queue.prefix, key)
-                        found = self._replayed(queue, row_key, new, made)
-                        if found is not None:
-                            outcomes.append(found)
-                            continue
                     self._check_taken(now, tenant, queue, new)
                     queue = queue or self.registry.queue(group, tenant, new.command)
-                except DamagedRow as damage:
-                    outcomes.append(self.damaged(damage))
-                    continue
                 except Problem as problem:
                     outcomes.append(problem.kept())
                     continue
+                row_key = idem_key(queue.prefix, key) if key else b""
             run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
             max_attempts = attempts_of(queue, new) if queue.restricted else new.max_attempts
             these = (new.priority, max_attempts, size, run_at, bool(key), bool(webhook))
@@ -156,8 +162,8 @@ class Tasks(Moves):
                 encoded = encode_row(state)
             body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
             if key:
-                row_key = row_key or idem_key(queue.prefix, key)
-                group.put_new(IDEM, row_key, encode_row(Idem(task_id, new.request_hash)))
+                idem_keys.append(row_key)
+                idems.append(encode_row(Idem(task_id, new.request_hash)))
                 if queue.last_key is not None and row_key > queue.last_key:
                     queue.last_key = row_key
             queue.stored_bytes += size
@@ -175,17 +181,20 @@ class Tasks(Moves):
                     keys = ready[queue] = []
                 keys.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
             outcomes.append(Created(Task(task_id, body, state)))
-        if ids:
-            self._write(made)
+        self._write(made)
         return outcomes
 
     def _write(self, made: Made) -> None:
         """The rows of new tasks go into the group; those that are ready take their places."""
-        ids, bodies, states, ready = made
+        ids, bodies, states, idem_keys, idems, ready = made
+        if not ids:
+            return
         group = self.overlay.open
         # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
         group.put_all(BODY, ids, bodies)
         group.put_all(STATE, ids, states)
+        if idem_keys:
+            group.put_all_new(IDEM, idem_keys, idems)
         for queue, keys in ready.items():
             queue.created += len(keys)
             self.count(_CREATE_NOW, queue, len(keys))
@@ -193,18 +202,35 @@ class Tasks(Moves):
         for rows in made:
             rows.clear()
 
+    def _absent_keys(self, tenant: Tenant, items: Sequence[NewTask | Problem]) -> set[bytes]:
+        """Keys in `idem` that have no row, of a batch whose first key does not lie behind all of its queue's.
+
+        They are looked up together; those of other queues are left to `_replayed`.
+        """
+        first = items[0] if len(items) > 1 else None
+        queue = tenant.queues.get(first.command) if isinstance(first, NewTask) and first.key else None
+        if queue is None or not isinstance(first, NewTask):
+            return set()
+        prefix, command, last_key = queue.prefix, queue.command, queue.last_key
+        if last_key is not None and idem_key(prefix, first.key) > last_key:
+            return set()
+        keys = [
+            idem_key(prefix, item.key)
+            for item in items
+            if isinstance(item, NewTask) and item.key and item.command == command
+        ]
+        damages: list[DamagedRow] = []
+        there = self.overlay.get_all(IDEM, keys, damages.append)
+        return set(keys) - there.keys() - {damage.key for damage in damages}
+
     def _replayed(self, queue: Queue, row_key: bytes, new: NewTask, made: Made) -> Created | Problem | None:
-        """What a create gets for whose key there is a task already; None where there is none."""
+        """What a create gets for whose key there is a task already; None where there is none. Raises DamagedRow."""
         if queue.last_key is None:
             self._learn_last_key(queue, row_key)
-        elif row_key > queue.last_key:
-            return None
-        row = self.overlay.get(IDEM, row_key)
-        if row is None:
-            return None
         # The earlier task may be one of those that are not written yet.
         self._write(made)
-        return self._replay(decode_idem(row), new)
+        row = self.overlay.get(IDEM, row_key)
+        return None if row is None else self._replay(decode_idem(row), new)
 
     def _learn_last_key(self, queue: Queue, row_key: bytes) -> None:
         """Find out, now and then, whether this key lies behind all others: then those that grow need no look."""
