@@ -12,13 +12,12 @@ from tests.simulation.stream_clients import StreamClient, StreamProducer, Stream
 from tests.simulation.streams import Streamer
 from tests.simulation.violation import Violation
 from tests.simulation.workers import Drainer, Mischief, Worker
-from tests.simulation.world import World
+from tests.simulation.world import Watchers, World
 
 TICK_MS = 1_000
 BUSY_MS_MAX = 10 * DAY_MS
-DRAIN_MS_MAX = 6 * DAY_MS
-"""A clock that went back by a day leaves tasks that are due a day later, and results that are kept for longer; it may
-do so at each crash."""
+DRAIN_MS_MAX = 2 * DAY_MS
+"""Beside what the clock has gone back: that leaves tasks that are due later, and results that are kept for longer."""
 
 
 class Simulation:
@@ -28,10 +27,12 @@ class Simulation:
         self.plan: Plan = draw(seed, operations)
         self.world = World(self.plan)
         self.crowd = Crowd(self.world)
-        self.world.watchers += all_invariants(self.world)
+        self.world.watchers = Watchers(all_invariants(self.world))
         self._faults = self.world.rng("faults")
         self._crashes = list(self.plan.crashes)
         self._clients: list[Client] = []
+        self._furthest_ms = 0
+        """The largest offset of the wall clock so far."""
 
     def run(self) -> None:
         """Run to the end; raises what an invariant or the code itself raises."""
@@ -77,8 +78,8 @@ class Simulation:
         if not world.faults:
             return
         if world.node is not None:
-            for watcher in world.watchers:
-                watcher.ticked(world.node)
+            for ticked in world.watchers.ticked:
+                ticked(world.node)
         world.at(TICK_MS, self._tick)
 
     def _trouble(self) -> None:
@@ -94,7 +95,7 @@ class Simulation:
             elif rng.random() < plan.pause_chance:
                 node.pause(rng.randint(100, 4_000))
             elif rng.random() < plan.jump_chance:
-                world.wall_offset_ms += rng.choice(plan.running_jumps)
+                self._jump(rng.choice(plan.running_jumps))
                 world.log("jump", world.wall_offset_ms)
             elif rng.random() < plan.floor_chance:
                 node.scheduler.set_accepts_creates(False)
@@ -106,8 +107,15 @@ class Simulation:
 
     def _crash(self) -> None:
         self.world.crash()
-        self.world.wall_offset_ms += self._faults.choice(self.plan.restart_jumps)
+        self._jump(self._faults.choice(self.plan.restart_jumps))
         self.world.at(self._faults.randint(1, self.plan.down_ms), self.world.start)
+
+    def _jump(self, by_ms: int) -> None:
+        self.world.wall_offset_ms += by_ms
+        self._furthest_ms = max(self._furthest_ms, self.world.wall_offset_ms)
+
+    def _drain_ms(self) -> int:
+        return DRAIN_MS_MAX + self._furthest_ms - self.world.wall_offset_ms
 
     def _drain(self) -> None:
         world = self.world
@@ -129,13 +137,13 @@ class Simulation:
         ]
         for helper in helpers:
             helper.begin()
-        if not world.run(self._all_ended, DRAIN_MS_MAX):
+        if not world.run(self._all_ended, self._drain_ms()):
             left = [state for state in world.ledger.states.values() if state.status < COMPLETED]
             raise Violation("liveness", f"{len(left)} tasks never ended, for example {left[:1]}")
         for helper in helpers:
             helper.working = False
-        for watcher in world.watchers:
-            watcher.drained()
+        for drained in world.watchers.drained:
+            drained()
 
     def _all_ended(self) -> bool:
         """Whether every task has ended, and no call is on its way that may make one or bring one back."""
@@ -148,13 +156,13 @@ class Simulation:
 
     def _empty(self) -> None:
         world = self.world
-        if not world.run(lambda: not world.store.keys[EXPIRE] and not world.store.keys[BODY], DRAIN_MS_MAX):
+        if not world.run(lambda: not world.store.keys[EXPIRE] and not world.store.keys[BODY], self._drain_ms()):
             raise Violation("Q23", f"{len(world.store.keys[EXPIRE])} tasks were never swept")
-        if not world.run(lambda: not world.store.keys[SUBSCRIPTION], DRAIN_MS_MAX):
+        if not world.run(lambda: not world.store.keys[SUBSCRIPTION], self._drain_ms()):
             raise Violation("Q28", "a subscription that nobody renews never ended")
-        if not world.run(lambda: not world.ledger.outbox, DRAIN_MS_MAX):
+        if not world.run(lambda: not world.ledger.outbox, self._drain_ms()):
             raise Violation("Q26", f"{len(world.ledger.outbox)} deliveries neither arrive nor are given up")
-        if not world.run(lambda: not world.unanswered(), DRAIN_MS_MAX):
+        if not world.run(lambda: not world.unanswered(), self._drain_ms()):
             raise Violation("answers", f"call {world.unanswered()[0].number} was never answered")
-        for watcher in world.watchers:
-            watcher.ended()
+        for ended in world.watchers.ended:
+            ended()

@@ -167,7 +167,7 @@ class Pipe:
         self._unsent_tasks_max = self._unsent_max + 2 * (1 + len(node.world.plan.commands)) * exposed
         self._window = self._window_max = rng.choice((1, 4, 1_000))
         self._down: list[bytes] = []
-        self._up: deque[tuple[bytes, Callable[[], None]]] = deque()
+        self._up: deque[tuple[Callable[[], bytes], Callable[[], None]]] = deque()
         self._up_due = False
         self._wants_end = False
         self._first = True
@@ -294,8 +294,11 @@ class Pipe:
 
     # From the peer.
 
-    def push(self, event: bytes, owed: Callable[[], None]) -> None:
-        """The peer sends an event; `owed` notes what it is owed, once the session takes the event."""
+    def push(self, event: Callable[[], bytes], owed: Callable[[], None]) -> None:
+        """The peer sends an event; `owed` notes what it is owed, once the session takes the event.
+
+        Most of what a peer sends to a session that does not read is never taken, so an event is made when it is.
+        """
         self._up.append((event, owed))
         self._look_up()
 
@@ -328,7 +331,7 @@ class Pipe:
             if self._session._closing is None and not self.contract.garbage:
                 owed()
         self._world.log("events", self.contract.name, count)
-        self._session.receive([event for event, _ in events])
+        self._session.receive([event() for event, _ in events])
         if self._tap.full and not self.held and not self.closed:
             raise self.contract.broken("reads on beside a full inbox")
 
