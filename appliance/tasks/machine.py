@@ -211,8 +211,11 @@ class Tasks(Moves):
         queue = tenant.queues.get(first.command) if isinstance(first, NewTask) and first.key else None
         if queue is None or not isinstance(first, NewTask):
             return set()
-        prefix, command, last_key = queue.prefix, queue.command, queue.last_key
-        if last_key is not None and idem_key(prefix, first.key) > last_key:
+        prefix, command = queue.prefix, queue.command
+        first_key = idem_key(prefix, first.key)
+        if queue.last_key is None:
+            self._learn_last_key(queue, first_key)
+        if queue.last_key is not None and first_key > queue.last_key:
             return set()
         keys = [
             idem_key(prefix, item.key)
