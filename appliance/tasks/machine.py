@@ -228,10 +228,10 @@ class Tasks(Moves):
 
     def _replayed(self, queue: Queue, row_key: bytes, new: NewTask, made: Made) -> Created | Problem | None:
         """What a create gets for whose key there is a task already; None where there is none. Raises DamagedRow."""
+        # The earlier task, and the last key, may be among those that are not written yet.
+        self._write(made)
         if queue.last_key is None:
             self._learn_last_key(queue, row_key)
-        # The earlier task may be one of those that are not written yet.
-        self._write(made)
         row = self.overlay.get(IDEM, row_key)
         return None if row is None else self._replay(decode_idem(row), new)
 
