@@ -211,8 +211,11 @@ class Tasks(Moves):
         queue = tenant.queues.get(first.command) if isinstance(first, NewTask) and first.key else None
         if queue is None or not isinstance(first, NewTask):
             return set()
-        prefix, command, last_key = queue.prefix, queue.command, queue.last_key
-        if last_key is not None and idem_key(prefix, first.key) > last_key:
+        prefix, command = queue.prefix, queue.command
+        first_key = idem_key(prefix, first.key)
+        if queue.last_key is None:
+            self._learn_last_key(queue, first_key)
+        if queue.last_key is not None and first_key > queue.last_key:
             return set()
         keys = [
             idem_key(prefix, item.key)
@@ -225,10 +228,10 @@ class Tasks(Moves):
 
     def _replayed(self, queue: Queue, row_key: bytes, new: NewTask, made: Made) -> Created | Problem | None:
         """What a create gets for whose key there is a task already; None where there is none. Raises DamagedRow."""
+        # The earlier task, and the last key, may be among those that are not written yet.
+        self._write(made)
         if queue.last_key is None:
             self._learn_last_key(queue, row_key)
-        # The earlier task may be one of those that are not written yet.
-        self._write(made)
         row = self.overlay.get(IDEM, row_key)
         return None if row is None else self._replay(decode_idem(row), new)
 
