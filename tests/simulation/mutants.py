@@ -26,6 +26,7 @@ from appliance.tasks.lines import Waits
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import CreateBatch
 from appliance.tasks.outbox import Outbox
+from appliance.tasks.pauses import Pauses
 from appliance.tasks.queues import Tenant
 from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.subscriptions import Subscriptions
@@ -478,6 +479,10 @@ def _pauses_do_not_end() -> list[Any]:
     return [patch.object(operators, "end_pauses", lambda tasks, now: False)]
 
 
+def _ends_of_pauses_not_noted() -> list[Any]:
+    return [patch.object(Pauses, "set", lambda self, prefix, *ends_ms: None)]
+
+
 def _resume_wakes_nobody() -> list[Any]:
     real = operators._set_control
 
@@ -584,6 +589,7 @@ MUTANTS: Final = tuple(
         _paused_queues_take_creates,
         _pauses_are_forgotten_by_a_restart,
         _pauses_do_not_end,
+        _ends_of_pauses_not_noted,
         _resume_wakes_nobody,
         _limit_in_flight_not_kept,
         _requeued_task_stays_among_the_dead,

@@ -161,10 +161,10 @@ class Pipe:
         self._heard = heard
         self._ended = ended
         self._unsent: deque[tuple[bytes, list[Lease]]] = deque()
-        self._unsent_tasks = 0
         self._unsent_max = rng.choice((3, 16, 256))
-        exposed = node.world.plan.constants["readys.EXPOSED_TASKS"]
-        self._unsent_tasks_max = self._unsent_max + 2 * (1 + len(node.world.plan.commands)) * exposed
+        self._exposed_max = node.world.plan.constants["readys.EXPOSED_TASKS"]
+        self._tasks_left = 0
+        """Messages with tasks that may still come while the call is full: those of claims that were decided before."""
         self._window = self._window_max = rng.choice((1, 4, 1_000))
         self._down: list[bytes] = []
         self._up: deque[tuple[Callable[[], bytes], Callable[[], None]]] = deque()
@@ -191,12 +191,12 @@ class Pipe:
         for message in messages:
             leases = self.contract.leaving(message)
             self._unsent.append((message, leases))
-            self._unsent_tasks += bool(leases)
+            self._tasks_left -= self.full and bool(leases)
+        if self._tasks_left < 0:
+            raise self.contract.broken("gets tasks that were claimed while its call was full")
         self._move()
         if len(self._unsent) > self._unsent_max:
-            self.full = True
-        if self._unsent_tasks > self._unsent_tasks_max:
-            raise self.contract.broken(f"has {self._unsent_tasks} messages with tasks unsent")
+            self._fill()
 
     def end(self, status: int, message: str = "", extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         if self.closed:
@@ -230,6 +230,18 @@ class Pipe:
 
     # To the peer.
 
+    def _fill(self) -> None:
+        """What waits unsent is too much: the session hears of it and claims nothing until there is room."""
+        if self.full:
+            return
+        self.full, self._tasks_left = True, 0
+        kept = getattr(self._session, "_readys", None)
+        for kind in () if kept is None else kept._kinds.values():
+            decided = kind.exposed - (kind.claim.answers if kind.claim is not None else 0)
+            if decided > self._exposed_max:
+                raise self.contract.broken(f"is given {decided} answers to readys of one kind before the first is sent")
+            self._tasks_left += decided
+
     def _move(self) -> None:
         """What the window has room for leaves the node."""
         if not self._down and self._unsent and self._window:
@@ -237,7 +249,6 @@ class Pipe:
         while self._unsent and self._window:
             self._window -= 1
             message, leases = self._unsent.popleft()
-            self._unsent_tasks -= bool(leases)
             self.contract.written(leases)
             self._down.append(message)
         if not self._unsent:
@@ -365,7 +376,7 @@ class Pipe:
     def crowd(self) -> None:
         """Others of the connection wait unsent, for a while."""
         if not self.closed and not self.full:
-            self.full = True
+            self._fill()
             self._session.crowded()
             self._world.at(self._rng.randint(1, 2_000), self._room)
 

@@ -102,6 +102,16 @@ def _claims_go_on_beside_a_full_queue() -> list[Any]:
     return [patch.object(Readys, "pause", lambda self: None)]
 
 
+def _all_readys_claim_at_once() -> list[Any]:
+    real = Kind.__init__
+
+    def init(self: Kind, commands: tuple[str, ...] | None, lease_ms: int, count: int) -> None:
+        real(self, commands, lease_ms, count)
+        self.exposed_max = 10_000
+
+    return [patch.object(Kind, "__init__", init)]
+
+
 def _tasks_after_the_end_of_a_stream() -> list[Any]:
     return [patch.object(Readys, "shut", lambda self: None)]
 
@@ -199,6 +209,7 @@ STREAM_ERRORS: Final[tuple[Callable[[], list[Any]], ...]] = (
     _ready_not_offered_again_after_a_pause,
     _withdrawn_claims_still_counted,
     _claims_go_on_beside_a_full_queue,
+    _all_readys_claim_at_once,
     _tasks_after_the_end_of_a_stream,
     _end_of_stream_leaves_leases,
     _reset_gives_leases_back,

@@ -26,6 +26,9 @@ class Operators(Watcher):
         self._claimed: dict[bytes, int] = {}
         self._waiting: dict[bytes, int] = {}
         self._cancelled: dict[bytes, tuple[int, State]] = {}
+        self._ends: dict[tuple[bytes, str], tuple[int, int]] = {}
+        """For queues and what is paused about them: the end that was set, and when it has to be over by the node's
+        clock. That is later where the end had passed already when it was set, as it may have behind the wall clock."""
 
     def committed(self, change: Change) -> None:
         claimed_before = dict(self._claimed)
@@ -44,6 +47,16 @@ class Operators(Watcher):
         for tenant, control in self._ledger.tenant_controls.items():
             if control.audit_next - control.audit_first > operators.AUDIT_ENTRIES_MAX + 1:
                 raise Violation("Q30", f"the audit of {tenant.hex()} grows without bound")
+        for queue in change.queue_controls:
+            control = self._ledger.queue_controls[queue]
+            self._note_end(change, queue, "dispatch", control.dispatch_until if control.dispatch_paused else 0)
+            self._note_end(change, queue, "intake", control.intake_until if control.intake_paused else 0)
+
+    def _note_end(self, change: Change, queue: bytes, part: str, until: int) -> None:
+        if not until:
+            self._ends.pop((queue, part), None)
+        elif self._ends.get((queue, part), (0, 0))[0] != until:
+            self._ends[queue, part] = (until, max(until, change.clock_ms))
 
     def _count(self, state: State | None, by: int) -> None:
         if state is not None and state.status == CLAIMED:
@@ -101,11 +114,9 @@ class Operators(Watcher):
         if self._world.now - node.healthy_ms < LATE_MS:
             return
         overdue = node.now() - LATE_MS
-        for queue, control in self._ledger.queue_controls.items():
-            if (control.dispatch_paused and 0 < control.dispatch_until < overdue) or (
-                control.intake_paused and 0 < control.intake_until < overdue
-            ):
-                raise Violation("Q30", f"a pause of {queue.hex()} does not end")
+        for (queue, part), (_, due) in self._ends.items():
+            if due < overdue:
+                raise Violation("Q30", f"a pause of {queue.hex()}'s {part} does not end")
 
     def drained(self) -> None:
         if any(state.status < COMPLETED for state in self._ledger.states.values()):
