@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING
 from appliance.engine.tables import BODY, EXPIRE, IDEM, LEASE, STATE
+from appliance.errors import Problem
 from appliance.tasks import machine, table
 from appliance.tasks.model import (
     Create,
@@ -104,7 +105,7 @@ def test_the_last_key_of_a_queue_may_be_one_that_is_not_written_yet(desk: Desk) 
     desk.start()
     with patch.object(machine, "LAST_KEY_EVERY", 2):
         desk.create(key="00")
-        tasks = [NewTask("mail", b"{}", key=key) for key in ("", "05", "03", "05")]
+        tasks: list[NewTask | Problem] = [NewTask("mail", b"{}", key=key) for key in ("", "05", "03", "05")]
         _, made, _, again = desk.ask(CreateBatch(TENANT, unheard, tasks))
     assert again.task.id == made.task.id
 
