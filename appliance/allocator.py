@@ -2,7 +2,7 @@
 
 Owns two of its thresholds. By default it gives freed memory at the end of a heap back to the system once that is about
 twice as large as its largest block. Groups with payloads of hundreds of kilobytes free and ask for a megabyte each,
-which then comes back page by page: some 230 page faults for 1 MiB, most of them while the loop is parked.
+which then comes back by one page fault for each of its pages, many of them while the loop is parked.
 """
 
 import ctypes
