@@ -20,7 +20,7 @@ from random import Random
 
 import uvloop
 
-from appliance import __version__, live, wiring
+from appliance import __version__, allocator, live, wiring
 from appliance import log as logs
 from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api
@@ -353,6 +353,7 @@ def run(settings: Settings, reread: Callable[[], Settings] | None = None) -> int
     # Where the watchdog or a fault of the machine ends the process, the log has what every thread was doing.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_SECONDS)
+    allocator.keep_freed_memory()
     try:
         logs.configure(settings.log.format, settings.log.level)
         manager = Manager.taken_from(os.environ, os.getpid())

@@ -137,7 +137,9 @@ class Driver:
         return self.scheduler.hurried
 
     def fed(self) -> None:
-        """What was read from a connection is offered: if a quiet tenant is among it, it need not wait for the pump."""
+        """What was read from a connection is offered: if a quiet tenant is among it, it need not wait for the pump, nor
+        for the rest of this turn if the group that is in its way is durable meanwhile."""
+        self._committer.look()
         if self.scheduler.quiet_waits and not self._stopped:
             try:
                 self.scheduler.hurry(self.now_ms())
@@ -162,7 +164,11 @@ class Driver:
         self._toucher.stop()
 
     def _pump(self) -> None:
-        self._woken = False
+        try:
+            # What is durable already is answered before more is decided. Still woken: this pump is enough.
+            self._committer.look()
+        finally:
+            self._woken = False
         if self._stopped:
             return
         now = self.now_ms()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Final, NamedTuple
 
 import lmdb
@@ -47,6 +48,7 @@ class Committer:
 
     __slots__ = (
         "_applied",
+        "_came_back",
         "_databases",
         "_environment",
         "_fatal",
@@ -77,6 +79,7 @@ class Committer:
         self._on_failed = on_failed
         self._fatal: StoreError | None = None
         self._job: tuple[int, list[TableWrites]] | None = None
+        self._came_back: Callable[[], None] | None = None
         # Both locks are held from the start; each is let go by one side and taken by the other.
         self._given = threading.Lock()
         self._applied = threading.Lock()
@@ -110,6 +113,14 @@ class Committer:
         self._given.release()
         self._applied.acquire()
 
+    def look(self) -> None:
+        """If the group has come back, say so now. It is looked for in the next turn of the loop anyway; a long turn may
+        look before."""
+        came_back = self._came_back
+        if came_back is not None:
+            self._came_back = None
+            came_back()
+
     def stop(self) -> None:
         """End the thread after the commit that is under way, whose completion still comes if the loop turns again.
 
@@ -130,10 +141,11 @@ class Committer:
             try:
                 times = self._commit(writes)
             except BaseException as error:  # noqa: BLE001  # it travels with the group; the thread stays to be stopped
-                self._loop_call(self._failed, number, failure(error, self._disk_free_bytes()))
+                self._came_back = partial(self._failed, number, failure(error, self._disk_free_bytes()))
             else:
                 reach(crashpoints.BEFORE_COMPLETION)
-                self._loop_call(self._durable, number, times)
+                self._came_back = partial(self._durable, number, times)
+            self._loop_call(self.look)
 
     def _commit(self, writes: list[TableWrites]) -> CommitTimes:
         began_ns = time.perf_counter_ns()

@@ -89,6 +89,15 @@ class Group:
             self.fresh[table].add(key)
         self.put(table, key, content)
 
+    def put_all_new(self, table: int, keys: list[bytes], contents: list[bytes]) -> None:
+        """`put_new` for many rows at once."""
+        rows = self.tables[table]
+        if rows.keys().isdisjoint(keys):
+            self.fresh[table].update(keys)
+        else:
+            self.fresh[table].update([key for key in keys if key not in rows])
+        self.put_all(table, keys, contents)
+
     def put_keys(self, table: int, keys: list[bytes]) -> None:
         """`put_new` for rows that are all key."""
         rows = self.tables[table]

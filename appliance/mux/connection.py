@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         "_core",
         "_holds",
         "_hub",
+        "_in_line",
         "_limits",
         "_linger_bytes",
         "_lingering",
@@ -125,6 +126,7 @@ class Connection(asyncio.Protocol):
         self._lingering = False
         self._linger_bytes = 0
         self._unfed = _NOTHING
+        self._in_line = False
 
     # From the transport.
 
@@ -141,9 +143,12 @@ class Connection(asyncio.Protocol):
             self._feed(data, self._now())
         else:
             self._put_by(data)
-            self._feed_slice()
-            if self._hub.pace.sliced:
-                self._hub.pace.fed()
+            if len(self._unfed) > SLICE_BYTES:
+                # Others who are readable now may want little.
+                self._update_reading()
+                self._stand_in_line()
+            else:
+                self._feed_slice()
 
     def _feed(self, data: bytes, now: float) -> None:
         # What calls send in answer leaves with everything else, not in a turn of its own.
@@ -278,7 +283,7 @@ class Connection(asyncio.Protocol):
         self._advancing = False
         if core.has_output or core.full or not self._reading or self._memory.tight:
             self._flush()
-        if (core.has_input or self._unfed) and not (self._holds or self._write_blocked):
+        if core.has_input and not (self._holds or self._write_blocked):
             self._schedule_turn()
 
     def _put_by(self, data: bytes) -> None:
@@ -298,6 +303,20 @@ class Connection(asyncio.Protocol):
             self._feed(part, now)
             now = self._now()
         self._update_reading()
+        if self._unfed and not (self._holds or self._write_blocked or self._core.has_input):
+            self._stand_in_line()
+        if self._hub.pace.sliced:
+            self._hub.pace.fed()
+
+    def _stand_in_line(self) -> None:
+        if not self._in_line:
+            self._in_line = True
+            self._hub.line.stand(self._loop.call_soon, self._feed_in_turn)
+
+    def _feed_in_turn(self) -> None:
+        self._in_line = False
+        if self._transport is not None and not (self._holds or self._write_blocked or self._core.has_input):
+            self._feed_slice()
 
     def _forget_unfed(self) -> None:
         self._memory.give(len(self._unfed))
@@ -312,12 +331,12 @@ class Connection(asyncio.Protocol):
         self._turn_scheduled = False
         if self._transport is None:
             return
-        if self._holds or self._write_blocked or not (self._core.has_input or self._unfed):
-            self._flush()
-        elif self._core.has_input:
+        if self._core.has_input and not (self._holds or self._write_blocked):
             self._advance(self._now())
         else:
-            self._feed_slice()
+            self._flush()
+        if self._unfed and not (self._holds or self._write_blocked or self._core.has_input):
+            self._stand_in_line()
 
     def _flush(self) -> None:
         if self._closing_at or self._transport is None:

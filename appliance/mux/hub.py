@@ -8,7 +8,10 @@ import itertools
 import logging
 import os
 import re
+from collections import deque
+from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from typing import Protocol
 
 from appliance import errors
@@ -49,6 +52,30 @@ class _Even:
         raise AssertionError("nothing is sliced")
 
 
+class Line:
+    """Connections with much to feed while turns of the loop are to be short: one per turn, whoever came first."""
+
+    __slots__ = ("_standing",)
+
+    def __init__(self) -> None:
+        self._standing: deque[Callable[[], None]] = deque()
+
+    def stand(self, call_soon: Callable[[Callable[[], None]], object], feed: Callable[[], None]) -> None:
+        """Call `feed` once, in a turn of its own."""
+        self._standing.append(feed)
+        if len(self._standing) == 1:
+            call_soon(partial(self._next, call_soon))
+
+    def _next(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        feed = self._standing[0]
+        try:
+            feed()
+        finally:
+            self._standing.popleft()
+            if self._standing:
+                call_soon(partial(self._next, call_soon))
+
+
 class Hub:
     """Shared by the connections of one listener. `draining` is True from the moment it shuts down."""
 
@@ -59,6 +86,7 @@ class Hub:
         "draining",
         "handler",
         "limits",
+        "line",
         "memory",
         "observer",
         "open_call",
@@ -70,6 +98,7 @@ class Hub:
         self.open_call: Open | None = None
         """The handler of gRPC calls; without one they are requests like any other."""
         self.pace: Pace = _Even()
+        self.line = Line()
         self.limits = limits
         self.observer = observer
         self.memory = Memory(limits.memory_bytes, limits.memory_stop_reading, limits.memory_shed)

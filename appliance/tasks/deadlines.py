@@ -73,7 +73,7 @@ class Deadlines:
             prefix = self._turns.popleft()
             window = self._windows[prefix]
             end = prefix + (now_ms + 1).to_bytes(8, "big")
-            taken = window.take(reader, end, quantum)
+            taken = window.take(reader, quantum, end)
             head = window.head(reader)
             if head is not None and head < end:
                 self._turns.append(prefix)

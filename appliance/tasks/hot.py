@@ -1,7 +1,8 @@
 """Rows that are likely to be needed soon, kept decoded within a budget of bytes.
 
 A cache in front of the reader: what is not here is read. Nothing is thrown out to make room: in a queue the oldest
-task is needed first, so a full budget keeps the tasks it has and lets the newest go. Whoever changes a task tells it.
+task is needed first, so a full budget keeps the tasks it has and lets the newest go. New tasks leave a part of it to
+those that are delivered, whose results come soon. Whoever changes a task tells it.
 """
 
 from typing import Final
@@ -10,15 +11,18 @@ from appliance.engine.rows import Body, State
 
 _OVERHEAD_BYTES: Final = 700
 """About what a decoded body and state take beside their payload."""
+_NEW_SHARE: Final = 0.75
+"""What new tasks may take of the budget: behind a backlog that fills it they wait longest of all."""
 
 
 class Hot:
     """States, and bodies of tasks that were not delivered yet, by task id."""
 
-    __slots__ = ("_bytes_max", "_entries", "bytes_count", "get")
+    __slots__ = ("_bytes_max", "_entries", "_new_bytes_max", "bytes_count", "get")
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
+        self._new_bytes_max = int(bytes_max * _NEW_SHARE)
         self._entries: dict[bytes, tuple[State, Body | None]] = {}
         self.bytes_count = 0
         self.get = self._entries.get
@@ -30,7 +34,7 @@ class Hot:
     def add(self, task_id: bytes, state: State, body: Body) -> None:
         """Keep the rows of a new task, if there is room."""
         size = self.bytes_count + _OVERHEAD_BYTES + len(body.payload)
-        if size <= self._bytes_max:
+        if size <= self._new_bytes_max:
             self._entries[task_id] = (state, body)
             self.bytes_count = size
 

@@ -10,13 +10,25 @@ durable.
 When a group fails, the whole object is thrown away and built anew from the store: nothing in here survives on its own.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from heapq import heappop
 from typing import Final
 
 from appliance import errors
-from appliance.engine.rows import CLAIMED, COMPLETED, PENDING, Body, DamagedRow, Idem, State, decode_idem, encode_row
+from appliance.engine.rows import (
+    CLAIMED,
+    COMPLETED,
+    PENDING,
+    Body,
+    DamagedRow,
+    Idem,
+    State,
+    decode_body,
+    decode_idem,
+    decode_state,
+    encode_row,
+)
 from appliance.engine.tables import (
     BODY,
     EXPIRE,
@@ -64,21 +76,21 @@ _CLAIM: Final = TABLE[table.READY, table.CLAIM, table.PLAIN]
 _COMPLETE: Final = TABLE[table.CLAIMED, table.COMPLETE, table.PLAIN]
 _FAIL: Final = TABLE[table.CLAIMED, table.FAIL, table.PLAIN]
 
+TAKEN_TOGETHER: Final = 64
+"""Tasks that a claim looks at together: those that are not in memory are read at once."""
+
 LAST_KEY_EVERY: Final = 1_000
 """Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
 
 _NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
-Made = tuple[list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
-"""New tasks that are not in the group yet: ids, bodies and states as rows, and the keys in `ready` of each queue."""
+Made = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[bytes], dict[Queue, list[bytes]]]
+"""New tasks that are not in the group yet: ids, bodies and states as rows, keys and rows in `idem` of those that have
+one, and the keys in `ready` of each queue."""
 
 Ended = tuple[list[bytes], list[bytes], list[bytes], list[bytes], list[tuple[Queue, Edge, int]]]
 """Tasks of one tenant with results that are not in the group yet: ids, states as rows, keys in `lease` and in `expire`,
 and runs of one queue and edge, each with the place where it begins."""
-
-
-def _nowhere() -> None:
-    """The only queue is known."""
 
 
 class Tasks(Moves):
@@ -103,11 +115,12 @@ class Tasks(Moves):
         # Items that make nothing leave gaps, which mean nothing.
         new_ids = self._ids.take(now, len(items)) if items else []
         outcomes: list[Created | Problem] = []
-        made: Made = ([], [], [], {})
-        ids, bodies, states, ready = made
+        made: Made = ([], [], [], [], [], {})
+        ids, bodies, states, idem_keys, idems, ready = made
         queue: Queue | None = None
         like: tuple[int, int, int, int, bool, bool] | None = None
         state, encoded = _NO_STATE, b""
+        absent = self._absent_keys(tenant, items)
         for task_id, new in zip(new_ids, items, strict=True):
             if isinstance(new, Problem):
                 outcomes.append(new)
@@ -115,26 +128,30 @@ class Tasks(Moves):
             key, webhook, size = new.key, new.webhook, len(new.payload)
             if queue is None or new.command != queue.command:
                 queue, like = tenant.queues.get(new.command), None
-            if queue is None or key or queue.restricted or not self.accepts_creates:
-                if ids and queue is not None and queue.restricted:
+            if key and queue is not None:
+                row_key = idem_key(queue.prefix, key)
+                if row_key in absent:
+                    absent.discard(row_key)
+                elif queue.last_key is None or row_key <= queue.last_key:
+                    try:
+                        found = self._replayed(queue, row_key, new, made)
+                    except DamagedRow as damage:
+                        outcomes.append(self.damaged(damage))
+                        continue
+                    if found is not None:
+                        outcomes.append(found)
+                        continue
+            if queue is None or queue.restricted or not self.accepts_creates:
+                if queue is not None and queue.restricted:
                     # What was made before counts against a limit.
                     self._write(made)
-                row_key = b""
                 try:
-                    if key and queue is not None:
-                        row_key = idem_key(queue.prefix, key)
-                        found = self._replayed(queue, row_key, new, made)
-                        if found is not None:
-                            outcomes.append(found)
-                            continue
                     self._check_taken(now, tenant, queue, new)
                     queue = queue or self.registry.queue(group, tenant, new.command)
-                except DamagedRow as damage:
-                    outcomes.append(self.damaged(damage))
-                    continue
                 except Problem as problem:
                     outcomes.append(problem.kept())
                     continue
+                row_key = idem_key(queue.prefix, key) if key else b""
             run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
             max_attempts = attempts_of(queue, new) if queue.restricted else new.max_attempts
             these = (new.priority, max_attempts, size, run_at, bool(key), bool(webhook))
@@ -145,8 +162,8 @@ class Tasks(Moves):
                 encoded = encode_row(state)
             body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
             if key:
-                row_key = row_key or idem_key(queue.prefix, key)
-                group.put_new(IDEM, row_key, encode_row(Idem(task_id, new.request_hash)))
+                idem_keys.append(row_key)
+                idems.append(encode_row(Idem(task_id, new.request_hash)))
                 if queue.last_key is not None and row_key > queue.last_key:
                     queue.last_key = row_key
             queue.stored_bytes += size
@@ -164,17 +181,20 @@ class Tasks(Moves):
                     keys = ready[queue] = []
                 keys.append(queue.prefix + PRIORITY_BYTES[new.priority] + task_id)
             outcomes.append(Created(Task(task_id, body, state)))
-        if ids:
-            self._write(made)
+        self._write(made)
         return outcomes
 
     def _write(self, made: Made) -> None:
         """The rows of new tasks go into the group; those that are ready take their places."""
-        ids, bodies, states, ready = made
+        ids, bodies, states, idem_keys, idems, ready = made
+        if not ids:
+            return
         group = self.overlay.open
         # Hardly a later decision of this group deletes these, so they are not marked as new: see `forget`.
         group.put_all(BODY, ids, bodies)
         group.put_all(STATE, ids, states)
+        if idem_keys:
+            group.put_all_new(IDEM, idem_keys, idems)
         for queue, keys in ready.items():
             queue.created += len(keys)
             self.count(_CREATE_NOW, queue, len(keys))
@@ -182,18 +202,38 @@ class Tasks(Moves):
         for rows in made:
             rows.clear()
 
+    def _absent_keys(self, tenant: Tenant, items: Sequence[NewTask | Problem]) -> set[bytes]:
+        """Keys in `idem` that have no row, of a batch whose first key does not lie behind all of its queue's.
+
+        They are looked up together; those of other queues are left to `_replayed`.
+        """
+        first = items[0] if len(items) > 1 else None
+        queue = tenant.queues.get(first.command) if isinstance(first, NewTask) and first.key else None
+        if queue is None or not isinstance(first, NewTask):
+            return set()
+        prefix, command = queue.prefix, queue.command
+        first_key = idem_key(prefix, first.key)
+        if queue.last_key is None:
+            self._learn_last_key(queue, first_key)
+        if queue.last_key is not None and first_key > queue.last_key:
+            return set()
+        keys = [
+            idem_key(prefix, item.key)
+            for item in items
+            if isinstance(item, NewTask) and item.key and item.command == command
+        ]
+        damages: list[DamagedRow] = []
+        there = self.overlay.get_all(IDEM, keys, damages.append)
+        return set(keys) - there.keys() - {damage.key for damage in damages}
+
     def _replayed(self, queue: Queue, row_key: bytes, new: NewTask, made: Made) -> Created | Problem | None:
-        """What a create gets for whose key there is a task already; None where there is none."""
+        """What a create gets for whose key there is a task already; None where there is none. Raises DamagedRow."""
+        # The earlier task, and the last key, may be among those that are not written yet.
+        self._write(made)
         if queue.last_key is None:
             self._learn_last_key(queue, row_key)
-        elif row_key > queue.last_key:
-            return None
         row = self.overlay.get(IDEM, row_key)
-        if row is None:
-            return None
-        # The earlier task may be one of those that are not written yet.
-        self._write(made)
-        return self._replay(decode_idem(row), new)
+        return None if row is None else self._replay(decode_idem(row), new)
 
     def _learn_last_key(self, queue: Queue, row_key: bytes) -> None:
         """Find out, now and then, whether this key lies behind all others: then those that grow need no look."""
@@ -233,7 +273,7 @@ class Tasks(Moves):
         tasks: list[Task] = []
         if tenant is None:
             return tasks
-        overlay, hot = self.overlay, self.hot
+        hot = self.hot
         wanted, enough_bytes = claim.wanted, claim.enough_bytes
         if tenant.control.in_flight_max is not None:
             wanted = min(wanted, tenant.control.in_flight_max - tenant.in_flight)
@@ -241,58 +281,54 @@ class Tasks(Moves):
         left: list[bytes] = []
         ids: list[bytes] = []
         states: list[bytes] = []
-        counts: dict[Queue, int] = {}
+        touched: set[bytes] = set()
         like: State | None = None
         state, encoded, key = _NO_STATE, b"", b""
         waited, waited_ms = 0, self._waited_ms
         payload_bytes = 0
         try:
-            alone, first_queue = self._where(tenant, claim)
+            take = self._taker(tenant, claim)
             while len(ids) < wanted and payload_bytes < enough_bytes:
-                queue = alone if alone is not None else first_queue()
-                if queue is None or (not queue.window.heap and queue.window.head(overlay) is None):
+                keys = take(min(wanted - len(ids), TAKEN_TOGETHER))
+                if not keys:
                     break
-                if queue not in counts:
-                    counts[queue] = 0
-                before, key = key, heappop(queue.window.heap)
-                # Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed over.
-                if key == before:
-                    continue
-                task_id = key[QUEUE_BYTES + 1 :]
-                entry = hot.get(task_id)
-                body = entry[1] if entry is not None else None
-                if entry is not None and body is not None:
-                    old = entry[0]
-                else:
-                    try:
-                        task = self.task(task_id)
-                    except DamagedRow as damage:
-                        self.on_damage(damage)
+                touched.update([each[:QUEUE_BYTES] for each in keys])
+                read: dict[bytes, tuple[State, Body]] | None = None
+                for number, each in enumerate(keys):
+                    if payload_bytes >= enough_bytes:
+                        self._put_back(keys[number:])
+                        break
+                    before, key = key, each
+                    # Keys that were left behind by tasks that went another way are thrown out, damaged tasks passed
+                    # over.
+                    if key == before:
                         continue
-                    if task is None:
-                        continue
-                    old, body = task.state, task.body
-                if old is not like:
-                    if old.status != PENDING:
-                        continue
-                    like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
-                    encoded = encode_row(state)
-                hot.claimed(task_id, state)
-                counts[queue] += 1
-                left.append(key)
-                ids.append(task_id)
-                states.append(encoded)
-                tasks.append(Task(task_id, body, state))
-                payload_bytes += len(body.payload)
-                waited_ms.append(waited)
+                    task_id = key[QUEUE_BYTES + 1 :]
+                    entry = hot.get(task_id)
+                    if entry is not None and entry[1] is not None:
+                        old, body = entry[0], entry[1]
+                    else:
+                        if read is None:
+                            read = self._read_pending(keys[number:], enough_bytes - payload_bytes)
+                        if task_id not in read:
+                            continue
+                        old, body = read[task_id]
+                    if old is not like:
+                        if old.status != PENDING:
+                            continue
+                        like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
+                        encoded = encode_row(state)
+                    hot.claimed(task_id, state)
+                    left.append(key)
+                    ids.append(task_id)
+                    states.append(encoded)
+                    tasks.append(Task(task_id, body, state))
+                    payload_bytes += len(body.payload)
+                    waited_ms.append(waited)
         except DamagedRow as damage:
             # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
             self.on_damage(damage)
-        for queue, count in counts.items():
-            if count:
-                self.count(_CLAIM, queue, count)
-            if queue.window.wants_refill:
-                self.low_windows[queue] = None
+        self._count_claimed(touched, left)
         if ids:
             group = self.overlay.open
             group.put_all(STATE, ids, states)
@@ -304,14 +340,60 @@ class Tasks(Moves):
             group.bytes_count += payload_bytes
         return tasks
 
-    def _where(self, tenant: Tenant, claim: Claim) -> tuple[Queue | None, Callable[[], Queue | None]]:
-        """Where a claim finds its tasks: the one queue, or what tells the queue of the next task. Raises DamagedRow."""
+    def _taker(self, tenant: Tenant, claim: Claim) -> Callable[[int], list[bytes]]:
+        """Takes keys in `ready` of the queues of a claim, up to so many, the first ones first; raises DamagedRow."""
         if claim.commands is None:
-            return None, partial(tenant.first_queue, self.overlay)
+            return partial(tenant.take, self.overlay)
         queues = self._named(tenant, claim.commands)
         if len(queues) == 1:
-            return queues[0], _nowhere
-        return None, Heads(queues, self.overlay).first
+            return partial(queues[0].window.take, self.overlay)
+        return Heads(queues, self.overlay, self.on_damage).take
+
+    def _put_back(self, keys: list[bytes]) -> None:
+        """Keys that were taken and not claimed."""
+        for key in keys:
+            queue = self.registry.by_prefix[key[:QUEUE_BYTES]]
+            if queue.window.push(key):
+                queue.tenant.head_changed(queue)
+
+    def _read_pending(self, keys: list[bytes], enough_bytes: int) -> dict[bytes, tuple[State, Body]]:
+        """The rows of tasks with these keys in `ready`, by id: those that are pending, up to so many bytes of payload.
+
+        Read together, and states that are alike are decoded once and shared. Damaged rows are reported and left out.
+        """
+        ids = [key[QUEUE_BYTES + 1 :] for key in keys]
+        rows = self.overlay.get_all(STATE, ids, self.on_damage)
+        decoded: dict[bytes, State] = {}
+        states: dict[bytes, State] = {}
+        payload_bytes = 0
+        for task_id in ids:
+            row = rows.get(task_id)
+            if row is None:
+                continue
+            state = decoded.get(row)
+            if state is None:
+                state = decoded[row] = decode_state(row)
+            if state.status == PENDING:
+                states[task_id] = state
+                payload_bytes += state.payload_bytes
+                if payload_bytes >= enough_bytes:
+                    break
+        bodies = self.overlay.get_all(BODY, list(states), self.on_damage)
+        return {
+            task_id: (state, decode_body(bodies[task_id])) for task_id, state in states.items() if task_id in bodies
+        }
+
+    def _count_claimed(self, touched: set[bytes], left: list[bytes]) -> None:
+        """Tasks with these keys in `ready` were claimed; `touched` are the queues that were looked at."""
+        by_prefix = self.registry.by_prefix
+        counts = {} if len(touched) == 1 else Counter([key[:QUEUE_BYTES] for key in left])
+        for prefix in touched:
+            queue = by_prefix[prefix]
+            count = len(left) if len(touched) == 1 else counts[prefix]
+            if count:
+                self.count(_CLAIM, queue, count)
+            if queue.window.wants_refill:
+                self.low_windows[queue] = None
 
     def _named(self, tenant: Tenant, commands: Iterable[str]) -> list[Queue]:
         return [queue for command in commands if (queue := tenant.dispatching.get(command)) is not None]
@@ -331,15 +413,18 @@ class Tasks(Moves):
         """A claim began to wait although there may be work for it: have it looked at."""
         tenant = self.registry.tenants[claim.tenant]
         try:
-            alone, first_queue = self._where(tenant, claim)
-            queue = first_queue() if alone is None else alone
-            if queue is not None and queue.window.head(self.overlay) is None:
-                queue = None
+            queue = self._first(tenant, claim)
         except DamagedRow as damage:
             self.on_damage(damage)
             return
         if queue is not None:
             self.woken[queue] = None
+
+    def _first(self, tenant: Tenant, claim: Claim) -> Queue | None:
+        """The queue with the task that this claim would get first, None where there is none. Raises DamagedRow."""
+        if claim.commands is None:
+            return tenant.first_queue(self.overlay)
+        return Heads(self._named(tenant, claim.commands), self.overlay, self.on_damage).first
 
     def next_waiter(self, queue: Queue) -> Waiter | None:
         """Who has waited longest for a task of this queue."""

@@ -11,6 +11,7 @@ from typing import Final
 from appliance.engine.group import Group
 from appliance.engine.overlay import Reader
 from appliance.engine.rows import (
+    DamagedRow,
     QueueControl,
     QueueRow,
     TenantControl,
@@ -182,6 +183,20 @@ class Tenant:
             else:
                 return queue
         return None
+
+    def take(self, reader: Reader, most: int) -> list[bytes]:
+        """Take up to `most` keys in `ready` of all queues, the first ones first.
+
+        Raises DamagedRow where it comes before all of them; where it comes later, the next call meets it.
+        """
+        taken: list[bytes] = []
+        try:
+            while len(taken) < most and (queue := self.first_queue(reader)) is not None:
+                taken.append(heappop(queue.window.heap))
+        except DamagedRow:
+            if not taken:
+                raise
+        return taken
 
     def queues_with_dead(self, command: str | None, low: bytes) -> list[Queue]:
         """The queues with dead letters, one or all, from the one that `low`, a key, stands in; in the order of keys."""

@@ -62,6 +62,7 @@ from appliance.tasks.notifier import Notification, Notifier
 from appliance.tasks.queues import Queue
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.shares import (
+    FILLING_MS,
     INBOX_OPERATIONS,
     KEPT_DIVISOR,
     RESUMED,
@@ -189,6 +190,7 @@ class Scheduler:
         self._untold: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._unread: deque[tuple[str, Callable[[], None]]] = deque()
         self._cut = False
+        self._fills_until = 0
         self._put_off_in = 0
         self.hurried = False
         """Whether an answer is given right now that should leave at once."""
@@ -350,7 +352,7 @@ class Scheduler:
                 break
         if self._unread:
             self._read_on()
-        if self._cut or self._untold:
+        if self._cut or self._untold or self._fills_until:
             self._wake()
         self._store.release()
 
@@ -936,8 +938,11 @@ class Scheduler:
         # A step of which nothing came true has its entry in the audit and no transition.
         if not (self.overlay.open.transitions or self.overlay.open.has_writes) or not self._seam.ready():
             return False
+        if self._fills(now):
+            return False
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
+        self._fills_until = 0
         group = self.overlay.close()
         self._shares.closed(now, group.transitions, group.bytes_count)
         self._keep_room()
@@ -946,6 +951,18 @@ class Scheduler:
         self._seam.submit(group.number, group.close())
         self._read_ahead()
         return True
+
+    def _fills(self, now: int) -> bool:
+        """Whether the open group is to wait for more, since nobody in it is in a hurry and a noisy tenant has more to
+        decide: of few and full groups fewer are in the way of a quiet tenant."""
+        group = self.overlay.open
+        more = self._shares.uneven and (self._cut or self._unread)
+        if not more or self._too_large or group.first_answers or self._full(group):
+            self._fills_until = 0
+            return False
+        self._fills_until = self._fills_until or now + FILLING_MS
+        # A clock that went back must not make it wait for long.
+        return 0 < self._fills_until - now <= FILLING_MS
 
     def _read_ahead(self) -> None:
         """While the group is on its way, refill the windows that were claimed from and touch what they hold."""

@@ -38,6 +38,9 @@ SLICE_TURNS: Final = 8
 SLICE_ANSWERS: Final = 16
 """What one turn of the loop has at most beside a quiet tenant: about half a millisecond."""
 
+FILLING_MS: Final = 3
+"""A group that is not full waits for so long at most, as long as a noisy tenant has more and nobody else is in it."""
+
 INBOX_OPERATIONS: Final = 4
 """What a noisy tenant may have undecided beside a quiet one: enough for a turn. The rest waits unread."""
 

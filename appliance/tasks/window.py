@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Final
 
 from appliance.engine.overlay import Reader
+from appliance.engine.rows import DamagedRow
 from appliance.engine.tables import prefix_end
 
 FIRST_REFILL_KEYS: Final = 64
@@ -54,23 +55,28 @@ class Window:
             self.refill(reader, FIRST_REFILL_KEYS)
         return self.heap[0] if self.heap else None
 
-    def pop(self) -> bytes:
-        """Take the head, which `head` has just returned."""
-        return heappop(self.heap)
+    def take(self, reader: Reader, most: int, end: bytes | None = None) -> list[bytes]:
+        """Take up to `most` of the keys before `end`, or of all, smallest first.
 
-    def take(self, reader: Reader, end: bytes, most: int) -> list[bytes]:
-        """Take up to `most` of the keys before `end`, smallest first.
-
-        What has to be read for it is read for the next call too. Afterwards `head` reads nothing.
+        What has to be read for it is read for the next call too. Afterwards `head` reads nothing. Raises DamagedRow
+        where it comes before all of them; where it comes later, the next call meets it.
         """
         heap = self.heap
         taken: list[bytes] = []
         while True:
-            while heap and len(taken) < most and heap[0] < end:
-                taken.append(heappop(heap))
+            if end is None:
+                taken += [heappop(heap) for _ in range(min(most - len(taken), len(heap)))]
+            else:
+                while heap and len(taken) < most and heap[0] < end:
+                    taken.append(heappop(heap))
             if heap or self.horizon is None:
                 return taken
-            self.refill(reader, max(FIRST_REFILL_KEYS, 2 * most))
+            try:
+                self.refill(reader, max(FIRST_REFILL_KEYS, 2 * most))
+            except DamagedRow:
+                if taken:
+                    return taken
+                raise
 
     @property
     def wants_refill(self) -> bool:

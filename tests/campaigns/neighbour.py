@@ -42,6 +42,8 @@ LIMIT_PER_SECOND: Final = 200
 """Creates and claims over REST that one subject may ask for; the quiet tenant stays below it."""
 EXCESS: Final = 10
 PAYLOAD_BYTES: Final = 256 << 10
+LARGE_BATCH: Final = 4
+"""A batch is one commit, so one of these writes a megabyte at once."""
 BACKLOG_PAYLOAD_BYTES: Final = 200
 BATCH: Final = 1_000
 STREAMS_PER_CONNECTION: Final = 90
@@ -109,13 +111,17 @@ class Campaign:
     def _noises(self) -> dict[str, list[contextlib.AbstractContextManager[None]]]:
         creates = Scenario(batch=64, slots=0, in_flight=2_048, streams=4)
         cycles = Scenario(batch=16, ready=32, streams=4, in_flight=1_024, slots=2_048)
-        large = Scenario(batch=4, ready=4, payload_bytes=PAYLOAD_BYTES, streams=4, in_flight=32, slots=32)
+        large = Scenario(batch=1, ready=1, payload_bytes=PAYLOAD_BYTES, streams=4, in_flight=32, slots=32)
+        batches = Scenario(
+            batch=LARGE_BATCH, ready=LARGE_BATCH, payload_bytes=PAYLOAD_BYTES, streams=4, in_flight=32, slots=32
+        )
         each: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
             BUSY: _burning,
             f"creates at {EXCESS} times the limit": self._hammering,
             "creates on streams": lambda: self._bench(creates),
             "cycles on streams": lambda: self._bench(cycles),
             f"payloads of {PAYLOAD_BYTES >> 10} KiB": lambda: self._bench(large),
+            f"payloads of {PAYLOAD_BYTES >> 10} KiB, {LARGE_BATCH} a batch": lambda: self._bench(batches),
             f"{self._sizes.streams:,} streams that wait": self._waiting,
             f"{self._sizes.due:,} tasks due at once": self._due,
         }

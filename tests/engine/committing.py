@@ -2,6 +2,7 @@
 
 import queue
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,9 +27,13 @@ class Calls:
     def call(self, function: Callable[..., None], *arguments: Any) -> None:
         self._calls.put((function, arguments))
 
-    def run_one(self) -> None:
+    def take_one(self) -> Callable[[], None]:
+        """The next call, as soon as there is one; nothing runs."""
         function, arguments = self._calls.get(timeout=WAIT_SECONDS)
-        function(*arguments)
+        return partial(function, *arguments)
+
+    def run_one(self) -> None:
+        self.take_one()()
 
     @property
     def empty(self) -> bool:

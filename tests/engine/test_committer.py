@@ -101,6 +101,19 @@ def test_a_second_group_while_one_is_under_way_is_a_bug(outcomes: Outcomes) -> N
     assert [number for number, _ in outcomes.durable] == [1, 2]
 
 
+def test_whoever_looks_hears_of_a_group_before_the_turn_of_the_loop_and_nobody_twice(outcomes: Outcomes) -> None:
+    outcomes.committer.look()
+    outcomes.committer.submit(1, group_of(1, 1))
+    late = outcomes.calls.take_one()
+    outcomes.committer.look()
+    assert [number for number, _ in outcomes.durable] == [1]
+    outcomes.committer.submit(2, group_of(2, 1))
+    outcomes.calls.run_one()
+    late()
+    outcomes.committer.look()
+    assert [number for number, _ in outcomes.durable] == [1, 2]
+
+
 def test_stop_waits_for_the_commit_under_way_and_its_completion_still_comes(store: Store, outcomes: Outcomes) -> None:
     outcomes.committer.submit(1, group_of(1, 100))
     outcomes.committer.stop()

@@ -66,7 +66,7 @@ SETTINGS = TaskSettings(
 class Side:
     """A scheduler over one store. Groups are applied when `settle` comes to them."""
 
-    def __init__(self, store: Reader, apply: Callable[[list[TableWrites], list[set[bytes]]], None], now: int) -> None:
+    def __init__(self, store: Reader, apply: Callable[[list[TableWrites], list[set[bytes]]], object], now: int) -> None:
         self.store = store
         self._apply = apply
         self._flight: tuple[int, list[TableWrites], list[set[bytes]]] | None = None

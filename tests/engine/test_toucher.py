@@ -9,6 +9,7 @@ from typing import cast
 import lmdb
 import pytest
 
+from appliance.engine import toucher as toucher_module
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY, READY
 from appliance.engine.toucher import JOBS_MAX, Toucher
@@ -62,6 +63,22 @@ def test_each_job_is_called_back_once_in_order_and_the_snapshot_is_gone(store: S
     assert store.stats().readers == 0
     assert toucher.errors == 0
     toucher.stop()
+
+
+@pytest.mark.parametrize(("faults", "read"), [([7, 7], 2), ([7, 8], 2 + 32)])
+def test_rows_beyond_a_sample_are_read_where_that_waited_for_the_disk(
+    store: Store, monkeypatch: pytest.MonkeyPatch, faults: list[int], read: int
+) -> None:
+    calls = Calls()
+    asked: list[tuple[int, bytes]] = []
+    monkeypatch.setattr(toucher_module, "_major_faults", lambda: faults.pop(0))
+    monkeypatch.setattr(Toucher, "_read_rows", lambda self, snapshot, rows: asked.extend(rows))
+    toucher = Toucher(store, calls.call)
+    assert toucher.touch([(BODY, b"%02d" % number) for number in range(32)], [], lambda: None)
+    calls.run_one()
+    toucher.stop()
+    assert len(asked) == read
+    assert set(asked) >= {(BODY, b"00"), (BODY, b"16")}
 
 
 def test_a_full_line_refuses_and_goes_on_when_there_is_room(store: Store) -> None:

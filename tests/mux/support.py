@@ -119,7 +119,7 @@ class FakeLoop:
 
 
 class Wire:
-    """One connection over a fake transport, loop and clock."""
+    """One connection over a fake transport, loop and clock. `beside` another it has the same listener and loop."""
 
     def __init__(
         self,
@@ -128,11 +128,12 @@ class Wire:
         make_core: Any = None,
         kind: str = "h1",
         clock: Any = None,
+        beside: "Wire | None" = None,
     ) -> None:
         self.watcher = Watcher()
-        self.hub = Hub(handler, limits or Limits(), self.watcher)
+        self.hub: Hub = beside.hub if beside else Hub(handler, limits or Limits(), self.watcher)
         self.clock = clock or Clock()
-        self.loop = FakeLoop()
+        self.loop: FakeLoop = beside.loop if beside else FakeLoop()
         self.transport = FakeTransport()
         self.lost: list[Connection] = []
 

@@ -260,9 +260,10 @@ def _turns(wire: Wire) -> int:
 def test_while_turns_are_short_much_that_was_read_is_fed_in_slices() -> None:
     wire, pace = _paced()
     wire.connection.data_received(LARGE)
-    assert (wire.transport.take(), wire.transport.reading, pace.reads) == (b"", False, 1)
+    assert (wire.transport.take(), wire.transport.reading, pace.reads) == (b"", False, 0)
     assert wire.connection.idle_since is None
     assert _turns(wire) >= 3
+    assert pace.reads >= 3, "after each slice"
     assert wire.transport.take().startswith(b"HTTP/1.1 200 ")
     assert wire.transport.reading
     assert wire.hub.memory.used_bytes == 0
@@ -272,7 +273,25 @@ def test_slices_that_take_no_time_are_fed_in_one_turn() -> None:
     wire = Wire()
     wire.hub.pace = Pace()
     wire.connection.data_received(LARGE)
+    wire.loop.ready.pop(0)()
     assert wire.transport.take().startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_with_much_to_feed_are_fed_one_per_turn_and_one_with_little_at_once() -> None:
+    first, pace = _paced()
+    others = [Wire(clock=SlowClock(), beside=first) for _ in range(2)]
+    for other in others:
+        other.connection.data_received(LARGE)
+    first.connection.data_received(GET)
+    assert first.transport.take().startswith(b"HTTP/1.1 200 ")
+    assert pace.reads == 1
+    for turn in range(2, 6):
+        ready, first.loop.ready = first.loop.ready, []
+        for callback in ready:
+            callback()
+        assert pace.reads == turn
+    _turns(first)
+    assert all(other.transport.take().startswith(b"HTTP/1.1 200 ") for other in others)
 
 
 def test_what_is_not_fed_yet_counts_as_memory_and_goes_with_its_connection() -> None:

@@ -4,12 +4,12 @@ It notes what it was given and what a receiver got. A crash takes it along; what
 """
 
 from collections import deque
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from appliance.errors import Problem
 from appliance.tasks.model import Due, Settle
 from appliance.tasks.notifier import Notification
+from tests.simulation.chance import Chance
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
@@ -23,7 +23,7 @@ class Courier:
     def __init__(self, node: "Node") -> None:
         self._node = node
         self._world = node.world
-        self._rng = Random(f"{node.world.plan.seed}/courier/{node.incarnation}")
+        self._rng = Chance(f"{node.world.plan.seed}/courier/{node.incarnation}")
         self._parked: deque[Due] = deque()
         self._under_way = 0
         self._full: set[str] = set()
@@ -34,8 +34,8 @@ class Courier:
         return self._room_max - len(self._parked) - self._under_way
 
     def accept(self, due: Due) -> bool:
-        for watcher in self._world.watchers:
-            watcher.sending(due, self._node)
+        for sending in self._world.watchers.sending:
+            sending(due, self._node)
         self._world.log("sending", due.id.hex(), due.attempts)
         self._parked.append(due)
         self._next()
@@ -65,8 +65,8 @@ class Courier:
         fails = self._world.faults and self._rng.random() < self._world.plan.receiver_failure_chance
         heard = not fails or self._rng.random() < 0.3  # a receiver may get it and fail to say so
         if heard:
-            for watcher in self._world.watchers:
-                watcher.received(due, letter)
+            for received in self._world.watchers.received:
+                received(due, letter)
         final = fails and self._rng.random() < 0.05
         self._world.log("attempted", due.id.hex(), not fails, final)
 
@@ -79,7 +79,7 @@ class Courier:
                     self._full.discard(tenant)
                     self._node.scheduler.resume_deliveries(tenant)
 
-        for watcher in self._world.watchers:
-            watcher.attempted(due, delivered=not fails, final=final)
+        for attempted in self._world.watchers.attempted:
+            attempted(due, delivered=not fails, final=final)
         settle: Any = Settle(due.tenant, settled, due.id, not fails, "it fails" if fails else "", final)
         self._node.scheduler.offer(settle)

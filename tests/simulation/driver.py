@@ -12,7 +12,7 @@ from tests.simulation.stream_clients import StreamClient, StreamProducer, Stream
 from tests.simulation.streams import Streamer
 from tests.simulation.violation import Violation
 from tests.simulation.workers import Drainer, Mischief, Worker
-from tests.simulation.world import World
+from tests.simulation.world import Watchers, World
 
 TICK_MS = 1_000
 BUSY_MS_MAX = 10 * DAY_MS
@@ -27,7 +27,7 @@ class Simulation:
         self.plan: Plan = draw(seed, operations)
         self.world = World(self.plan)
         self.crowd = Crowd(self.world)
-        self.world.watchers += all_invariants(self.world)
+        self.world.watchers = Watchers(all_invariants(self.world))
         self._faults = self.world.rng("faults")
         self._crashes = list(self.plan.crashes)
         self._clients: list[Client] = []
@@ -78,8 +78,8 @@ class Simulation:
         if not world.faults:
             return
         if world.node is not None:
-            for watcher in world.watchers:
-                watcher.ticked(world.node)
+            for ticked in world.watchers.ticked:
+                ticked(world.node)
         world.at(TICK_MS, self._tick)
 
     def _trouble(self) -> None:
@@ -142,8 +142,8 @@ class Simulation:
             raise Violation("liveness", f"{len(left)} tasks never ended, for example {left[:1]}")
         for helper in helpers:
             helper.working = False
-        for watcher in world.watchers:
-            watcher.drained()
+        for drained in world.watchers.drained:
+            drained()
 
     def _all_ended(self) -> bool:
         """Whether every task has ended, and no call is on its way that may make one or bring one back."""
@@ -164,5 +164,5 @@ class Simulation:
             raise Violation("Q26", f"{len(world.ledger.outbox)} deliveries neither arrive nor are given up")
         if not world.run(lambda: not world.unanswered(), self._drain_ms()):
             raise Violation("answers", f"call {world.unanswered()[0].number} was never answered")
-        for watcher in world.watchers:
-            watcher.ended()
+        for ended in world.watchers.ended:
+            ended()

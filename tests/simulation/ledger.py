@@ -25,7 +25,6 @@ from appliance.engine.rows import (
     decode_queue_control,
     decode_state,
     decode_tenant_control,
-    unseal,
 )
 from appliance.engine.tables import (
     AUDIT,
@@ -112,39 +111,38 @@ class Ledger:
         self.changes = 0
 
     def take(self, writes: list[TableWrites], change: Change, step: int, now_ms: int) -> None:
-        """Note a group that has just become durable."""
+        """Note a group that has just become durable, as the store has taken it: contents without seals."""
         self.changes += 1
         change.number, change.step = self.changes, step
         for table, deletes, puts in writes:
             if table == STATE:
-                self._note(self.states, deletes, _decoded(table, puts, decode_state), change.states, pairs=True)
+                self._note(self.states, deletes, _decoded(puts, decode_state), change.states, pairs=True)
                 self.alive += sum(_lives(new) - _lives(old) for old, new in change.states.values())
             elif table == BODY:
-                self._note(self.bodies, deletes, _decoded(table, puts, decode_body), change.bodies)
+                self._note(self.bodies, deletes, _decoded(puts, decode_body), change.bodies)
                 self.swept.update(deletes)
             elif table == IDEM:
-                self._note(self.idems, deletes, _decoded(table, puts, decode_idem), change.idems)
+                self._note(self.idems, deletes, _decoded(puts, decode_idem), change.idems)
             elif table == LETTER:
-                self._note(self.letters, deletes, _decoded(table, puts, decode_letter), change.letters)
+                self._note(self.letters, deletes, _decoded(puts, decode_letter), change.letters)
             elif table == OUTBOX:
-                self._note(self.outbox, deletes, _decoded(table, puts, decode_delivery), change.outbox, pairs=True)
+                self._note(self.outbox, deletes, _decoded(puts, decode_delivery), change.outbox, pairs=True)
             elif table == READY:
                 for key in deletes:
                     self.ready.pop(key, None)
                 for key, _ in puts:
                     self.ready[key] = (step, now_ms)
             elif table == NAME:
-                self._name(_decoded(table, puts, decode_number))
+                self._name(_decoded(puts, decode_number))
             elif table == CONTROL:
                 self._set(puts, change, step, now_ms)
             elif table == AUDIT:
                 change.audited |= bool(puts)
             elif table == META:
-                change.mark = decode_mark(unseal(table, *puts[0]))
+                change.mark = decode_mark(puts[0][1])
 
     def _set(self, puts: list[tuple[bytes, bytes]], change: Change, step: int, now_ms: int) -> None:
-        for key, sealed in puts:
-            content = unseal(CONTROL, key, sealed)
+        for key, content in puts:
             if len(key) == QUEUE_BYTES:
                 control = self.queue_controls[key] = decode_queue_control(content)
                 change.queue_controls.add(key)
@@ -203,5 +201,5 @@ def _lives(state: State | None) -> bool:
     return state is not None and state.status < COMPLETED
 
 
-def _decoded(table: int, puts: list[tuple[bytes, bytes]], decode: Any) -> dict[bytes, Any]:
-    return {key: decode(unseal(table, key, sealed)) for key, sealed in puts}
+def _decoded(puts: list[tuple[bytes, bytes]], decode: Any) -> dict[bytes, Any]:
+    return {key: decode(content) for key, content in puts}

@@ -262,11 +262,13 @@ def _lease_ends_early() -> list[Any]:
 
 
 def _first_queue_instead_of_the_best() -> list[Any]:
-    def first(self: Heads) -> Any:
-        among = [queue for _, _, queue in sorted(self._heads, key=itemgetter(1))]
-        return next((queue for queue in among if queue.window.head(self._reader) is not None), None)
+    def take(self: Heads, most: int) -> list[bytes]:
+        taken: list[bytes] = []
+        for _, _, queue in sorted(self._heads, key=itemgetter(1)):
+            taken += queue.window.take(self._reader, most - len(taken))
+        return taken
 
-    return [patch.object(Heads, "first", first)]
+    return [patch.object(Heads, "take", take)]
 
 
 def _priority_upside_down() -> list[Any]:

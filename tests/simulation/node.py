@@ -4,17 +4,18 @@ The seam makes groups durable in order after a delay, with a moment between the 
 of it; it fails groups, and a crash keeps any prefix of what was on its way.
 """
 
-import json
 from collections import deque
 from collections.abc import Callable
-from random import Random
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from appliance.engine.group import TableWrites
 from appliance.errors import unavailable
 from appliance.tasks.clock import Clock
 from appliance.tasks.model import Operation
 from appliance.tasks.scheduler import NEVER, Scheduler
+from tests.simulation.chance import Chance
 from tests.simulation.courier import Courier
 from tests.simulation.ledger import Change
 from tests.simulation.plan import STALL_MS_MAX
@@ -52,7 +53,7 @@ class Node:
         self.incarnation = incarnation
         self.alive = True
         self.healthy_ms = world.now
-        self._rng = Random(f"{plan.seed}/seam/{incarnation}")
+        self._rng = Chance(f"{plan.seed}/seam/{incarnation}")
         self._flights: deque[Flight] = deque()
         self._last_landing_ms = world.now
         self._last_heard_ms = world.now
@@ -67,7 +68,7 @@ class Node:
             world.store,
             self,
             plan.settings,
-            Random(f"{plan.seed}/node/{incarnation}"),
+            Chance(f"{plan.seed}/node/{incarnation}"),
             wake=self._wake,
             now=self.clock.now,
             same_json=same_json,
@@ -235,7 +236,7 @@ class Node:
 
 def same_json(one: bytes, other: bytes) -> bool:
     """Whether two JSON texts are the same value; both may be empty."""
-    return one == other or (bool(one) and bool(other) and bool(json.loads(one) == json.loads(other)))
+    return one == other or (bool(one) and bool(other) and bool(msgspec.json.decode(one) == msgspec.json.decode(other)))
 
 
 def _raise(error: BaseException) -> Any:

@@ -76,16 +76,27 @@ class Releaser(Client):
         self.world.at(PATIENCE_MS, self._turn)
 
     def act(self) -> None:
+        set_before = self._release()
+        # Nobody sets anything any more, but what is on its way may still do so.
+        calls = self.world.history.open.values()
+        if set_before or any(isinstance(call.operation, SetQueue | SetLimits) for call in calls):
+            self.world.at(AGAIN_MS, self._turn)
+
+    def _release(self) -> bool:
+        """False where nothing was set."""
         ledger = self.world.ledger
         tenant = ledger.tenants.get(self.tenant)
+        found = False
         for command, queue in ledger.queues.get(tenant or b"", {}).items():
             control = ledger.queue_controls.get(queue)
             if control is not None and (control.dispatch_paused or control.intake_paused):
+                found = True
                 self.ask(lambda sink, c=command: _with(resume(self.tenant, c, self.name), sink), _nothing)  # type: ignore[misc]
         limits = ledger.tenant_controls.get(tenant or b"")
         if limits is not None and limits.limited:
+            found = True
             self.ask(lambda sink: SetLimits(self.tenant, sink, NO_LIMITS, self.name), _nothing)
-        self.world.at(AGAIN_MS, self._turn)
+        return found
 
 
 def resume(tenant: str, command: str, by: str) -> SetQueue:

@@ -6,6 +6,7 @@ the end of its event log, and the command that repeats it. Ctrl-C ends a run wit
 """
 
 import argparse
+import gc
 import multiprocessing
 import signal
 import sys
@@ -22,8 +23,8 @@ PROGRESS_SECONDS = 10.0
 CHUNK = 4
 CHUNK_OPERATIONS_MAX = 10_000
 """Seeds of long lives are handed out one by one."""
-PROCESS_OPERATIONS_MAX = 100_000
-"""Then a new process takes over: operations are not tracked by the collector, so a run's memory does not all return."""
+PROCESS_OPERATIONS_MAX = 50_000
+"""Then a new process takes over: nothing of a run is collected, since the end of a process is the cheapest way."""
 
 
 class Tally:
@@ -118,13 +119,19 @@ def main() -> int:
 
 def _run(tally: Tally, seeds: range, operations: int, jobs: int) -> None:
     run = partial(run_seed, operations=operations)
-    if jobs == 1:
+    if len(seeds) == 1:  # in this process, where a debugger sees it
         tally.take(map(run, seeds))
         return
     chunk = CHUNK if operations < CHUNK_OPERATIONS_MAX else 1
     chunks = max(1, PROCESS_OPERATIONS_MAX // (operations * chunk))
-    with multiprocessing.Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN), chunks) as pool:
+    with multiprocessing.Pool(jobs, _begin, (), chunks) as pool:
         tally.take(pool.imap_unordered(run, seeds, chunk))
+
+
+def _begin() -> None:
+    """Make a new process ready: Ctrl-C is the first one's, and what runs leave behind is not looked through."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
 
 
 def _print_edges(edges: list[int]) -> bool:

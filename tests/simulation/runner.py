@@ -1,5 +1,9 @@
 """Runs one seed and says what came of it: for the command, for the tests and for the deliberate errors."""
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 
 from appliance.engine.rows import DamagedRow
@@ -27,7 +31,8 @@ def run_seed(seed: int, operations: int = OPERATIONS_MIN) -> Outcome:
     world = simulation.world
     error = ""
     try:
-        simulation.run()
+        with _no_collector():
+            simulation.run()
     except (DamagedRow, AssertionError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as problem:
         error = f"{type(problem).__name__}: {problem}"
     outcome = Outcome(
@@ -45,3 +50,15 @@ def run_seed(seed: int, operations: int = OPERATIONS_MIN) -> Outcome:
     for call in world.history.calls:
         call.operation = None
     return outcome
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """A run keeps nearly all it makes, for its history: the collector would look at all of that again and again."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()

@@ -167,7 +167,7 @@ class Pipe:
         """Messages with tasks that may still come while the call is full: those of claims that were decided before."""
         self._window = self._window_max = rng.choice((1, 4, 1_000))
         self._down: list[bytes] = []
-        self._up: deque[tuple[bytes, Callable[[], None]]] = deque()
+        self._up: deque[tuple[Callable[[], bytes], Callable[[], None]]] = deque()
         self._up_due = False
         self._wants_end = False
         self._first = True
@@ -305,8 +305,11 @@ class Pipe:
 
     # From the peer.
 
-    def push(self, event: bytes, owed: Callable[[], None]) -> None:
-        """The peer sends an event; `owed` notes what it is owed, once the session takes the event."""
+    def push(self, event: Callable[[], bytes], owed: Callable[[], None]) -> None:
+        """The peer sends an event; `owed` notes what it is owed, once the session takes the event.
+
+        Most of what a peer sends to a session that does not read is never taken, so an event is made when it is.
+        """
         self._up.append((event, owed))
         self._look_up()
 
@@ -339,7 +342,7 @@ class Pipe:
             if self._session._closing is None and not self.contract.garbage:
                 owed()
         self._world.log("events", self.contract.name, count)
-        self._session.receive([event for event, _ in events])
+        self._session.receive([event() for event, _ in events])
         if self._tap.full and not self.held and not self.closed:
             raise self.contract.broken("reads on beside a full inbox")
 

@@ -40,11 +40,14 @@ class DictionaryStore:
     def release(self) -> None:
         """There are no snapshots here."""
 
-    def apply(self, writes: list[TableWrites], fresh: Sequence[AbstractSet[bytes]]) -> None:
-        """Apply a closed group. `fresh` has, per table, the keys that the group takes for new."""
+    def apply(self, writes: list[TableWrites], fresh: Sequence[AbstractSet[bytes]]) -> list[TableWrites]:
+        """Apply a closed group; the same with contents in place of sealed rows. `fresh` has, per table, the keys that
+        the group takes for new."""
+        taken: list[TableWrites] = []
         for table, deletes, puts in writes:
             rows, keys = self.rows[table], self.keys[table]
             gone = set(deletes)
+            contents: list[tuple[bytes, bytes]] = []
             for key, sealed in puts:
                 if key in gone:
                     raise Violation("store", f"{TABLE_NAMES[table]} {key.hex()} is both put and deleted")
@@ -52,12 +55,15 @@ class DictionaryStore:
                     insort(keys, key)
                 elif key in fresh[table]:
                     raise Violation("store", f"{TABLE_NAMES[table]} {key.hex()} was taken for new and is there")
-                rows[key] = unseal(table, key, sealed)
+                content = rows[key] = unseal(table, key, sealed)
+                contents.append((key, content))
             for key in deletes:
                 if key not in rows:
                     raise Violation("store", f"{TABLE_NAMES[table]} {key.hex()} is deleted and not there")
                 del rows[key]
                 del keys[bisect_left(keys, key)]
+            taken.append(TableWrites(table, deletes, contents))
+        return taken
 
 
 def get_each(

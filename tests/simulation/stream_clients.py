@@ -1,7 +1,7 @@
 """Producers and workers on streams: what honest, slow, rude and broken peers do to the production sessions."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from appliance.api.streams.wire import producer_pb2 as pb
@@ -60,7 +60,7 @@ class StreamClient(Client):
             contract.aged_seconds = now_seconds + 0.9 * world.plan.age_seconds
         world.pipes.append(pipe)
         world.log("stream-open", contract.name)
-        pipe.push(self._hello(f"{self.kind}|{self.tenant}|{expires!r}"), _nothing)
+        pipe.push(partial(self._hello, f"{self.kind}|{self.tenant}|{expires!r}"), _nothing)
 
     def _use(self, pipe: Pipe) -> None:
         way = self.rng.random()
@@ -72,7 +72,7 @@ class StreamClient(Client):
         elif way < 0.045:
             pipe.drain()
         elif way < 0.05:
-            pipe.push(GARBAGE, partial(setattr, pipe.contract, "garbage", True))
+            pipe.push(lambda: GARBAGE, partial(setattr, pipe.contract, "garbage", True))
             self._ending = True
         elif way < 0.08:
             pipe.reads = False
@@ -110,26 +110,25 @@ class StreamProducer(StreamClient):
         if self.chance(0.7):
             for _ in range(rng.choice((1, 1, 3, 6))):
                 create = self._create()
-                event = pb.ProducerEvent(create=create)
-                pipe.push(event.SerializeToString(), partial(_owe, pipe.contract, [create]))
+                pipe.push(partial(_create_event, create), partial(_owe, pipe.contract, [create]))
         else:
             creates = [self._create() for _ in range(rng.randint(0, 5))]
-            event = pb.ProducerEvent(create_batch=pb.CreateTaskBatch(tasks=creates))
-            pipe.push(event.SerializeToString(), partial(_owe, pipe.contract, creates))
+            pipe.push(partial(_batch_event, creates), partial(_owe, pipe.contract, creates))
 
-    def _create(self) -> pb.CreateTask:
+    def _create(self) -> dict[str, Any]:
+        """The fields of the next create."""
         rng, plan = self.rng, self.plan
         self._seq += 1
         mark = self.world.next_mark()
-        return pb.CreateTask(
-            seq=self._seq,
-            command=rng.choice(plan.commands),
-            payload=b'[%d,0,"%s"]' % (mark, b"x" * rng.randint(0, plan.payload_bytes)),
-            priority=rng.choice((*plan.priorities, *plan.priorities, 999)),
-            max_attempts=rng.choice(plan.attempts),
-            idempotency_key=f"key-{rng.randrange(plan.keys)}" if self.chance(0.2) else "",
-            delay_seconds=rng.choice((0, 0, 0, 0, 1, 15)),
-        )
+        return {
+            "seq": self._seq,
+            "command": rng.choice(plan.commands),
+            "payload": b'[%d,0,"%s"]' % (mark, b"x" * rng.randint(0, plan.payload_bytes)),
+            "priority": rng.choice((*plan.priorities, *plan.priorities, 999)),
+            "max_attempts": rng.choice(plan.attempts),
+            "idempotency_key": f"key-{rng.randrange(plan.keys)}" if self.chance(0.2) else "",
+            "delay_seconds": rng.choice((0, 0, 0, 0, 1, 15)),
+        }
 
     def _heard(self, message: bytes) -> None:
         event = pb.ServerEvent.FromString(message)
@@ -138,8 +137,17 @@ class StreamProducer(StreamClient):
                 self.crowd.heard_of(bytes.fromhex(ack.task_id.replace("-", "")), self.tenant)
 
 
-def _owe(contract: Contract, creates: list[pb.CreateTask]) -> None:
-    contract.seqs.update((create.seq, create) for create in creates)
+def _create_event(create: dict[str, Any]) -> bytes:
+    return pb.ProducerEvent(create=pb.CreateTask(**create)).SerializeToString()
+
+
+def _batch_event(creates: list[dict[str, Any]]) -> bytes:
+    tasks = [pb.CreateTask(**create) for create in creates]
+    return pb.ProducerEvent(create_batch=pb.CreateTaskBatch(tasks=tasks)).SerializeToString()
+
+
+def _owe(contract: Contract, creates: list[dict[str, Any]]) -> None:
+    contract.seqs.update((create["seq"], pb.CreateTask(**create)) for create in creates)
 
 
 class StreamWorker(StreamClient):
@@ -159,15 +167,16 @@ class StreamWorker(StreamClient):
     def _work(self, pipe: Pipe) -> None:
         contract, rng = pipe.contract, self.rng
         if self.chance(0.05):
-            self._send(pipe, wb.WorkerEvent(), _nothing)
+            self._send(pipe, wb.WorkerEvent, _nothing)
         elif self.chance(0.1) and self.crowd.leases:
             self._meddle(pipe)
         elif contract.readys.total() < READYS_MAX:
             asked = rng.choice(self._commands), rng.choice((0, 0, self._batch))
             lease_seconds = max(1, rng.randint(*self.plan.lease_ms) // 1_000)
-            ready = wb.Ready(commands=asked[0], lease_seconds=lease_seconds, count=asked[1])
+            ready, waits = partial(_ready_event, *asked, lease_seconds), partial(contract.waits, asked)
             for _ in range(rng.choice((1, 1, 3, 10))):
-                self._send(pipe, wb.WorkerEvent(ready=ready), partial(contract.waits, asked))
+                if not pipe.over:
+                    pipe.push(ready, waits)
 
     def _meddle(self, pipe: Pipe) -> None:
         """Something about a task that this stream may never have got."""
@@ -175,11 +184,12 @@ class StreamWorker(StreamClient):
         text = id_text(task_id)
         lease_id = self.rng.choice((f"{text}:{number}", f"{text}:999", "nonsense"))
         result = wb.Result(task_id=text, lease_id=lease_id, status=self.rng.choice(("COMPLETED", "DONE")))
-        self._send(pipe, wb.WorkerEvent(result=result), partial(_count, pipe.contract.acks, ("result_ack", text)))
+        owed = partial(_count, pipe.contract.acks, ("result_ack", text))
+        self._send(pipe, lambda: wb.WorkerEvent(result=result), owed)
 
-    def _send(self, pipe: Pipe, event: wb.WorkerEvent, owed: Callable[[], None]) -> None:
+    def _send(self, pipe: Pipe, event: Callable[[], wb.WorkerEvent], owed: Callable[[], None]) -> None:
         if not pipe.over:
-            pipe.push(event.SerializeToString(), owed)
+            pipe.push(lambda: event().SerializeToString(), owed)
 
     def _heard(self, message: bytes) -> None:
         pipe = self.pipe
@@ -204,7 +214,7 @@ class StreamWorker(StreamClient):
             for task in tasks:
                 pipe.contract.acks["result_ack", task.id] += 1
 
-        self._send(pipe, wb.WorkerEvent(result_batch=wb.ResultBatch(results=results)), owed)
+        self._send(pipe, lambda: wb.WorkerEvent(result_batch=wb.ResultBatch(results=results)), owed)
 
     def _treat(self, pipe: Pipe, task: wb.Task) -> None:
         delay_ms = self.rng.choice((0, 5, 500, 1_500))
@@ -235,8 +245,8 @@ class StreamWorker(StreamClient):
             fields["extend_seconds"] = max(1, rng.randint(*self.plan.lease_ms) // 1_000)
         elif kind == "nack":
             fields["delay_seconds"] = rng.choice((0, 1))
-        event = wb.WorkerEvent(**{kind: _EVENTS[kind](**fields)})
-        self._send(pipe, event, partial(self._owed, pipe.contract, kind, task.id))
+        owed = partial(self._owed, pipe.contract, kind, task.id)
+        self._send(pipe, lambda: wb.WorkerEvent(**{kind: _EVENTS[kind](**fields)}), owed)
 
     def _owed(self, contract: Contract, kind: str, text: str) -> None:
         contract.acks[f"{kind}_ack", text] += 1
@@ -245,6 +255,12 @@ class StreamWorker(StreamClient):
 
 
 _EVENTS: dict[str, Any] = {"result": wb.Result, "nack": wb.Nack, "abandon": wb.Abandon, "heartbeat": wb.Heartbeat}
+
+
+@cache
+def _ready_event(commands: tuple[str, ...], count: int, lease_seconds: int) -> bytes:
+    ready = wb.Ready(commands=commands, lease_seconds=lease_seconds, count=count)
+    return wb.WorkerEvent(ready=ready).SerializeToString()
 
 
 def _count(counter: Any, key: Any) -> None:

@@ -6,7 +6,7 @@ for each part, so that one more draw in one place shifts no other.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from appliance.errors import Problem
 from appliance.tasks.model import Claim, Claimed, Due, Operation
 from appliance.tasks.moves import MARK_KEY
 from appliance.tasks.table import EDGES
+from tests.simulation.chance import Chance
 from tests.simulation.history import FAIL, OPEN, UNKNOWN, Call, History, class_of
 from tests.simulation.ledger import Change, Ledger
 from tests.simulation.node import EPOCH_MS, Node
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tests.simulation.streams import Stream
 
 LOG_TAIL = 80
+DIGESTED_LINES = 500
+"""Lines of the log that are taken into the digest at once."""
 OVERLOAD_MS = 2_500
 
 
@@ -67,6 +70,26 @@ class Watcher:
         """Everything has been swept."""
 
 
+class Watchers:
+    """For each event, those of the invariants that want to hear of it."""
+
+    def __init__(self, watchers: Sequence[Watcher] = ()) -> None:
+        self.sent: list[Callable[[Call], None]] = _hearing(watchers, "sent")
+        self.answered: list[Callable[[Call], None]] = _hearing(watchers, "answered")
+        self.committed: list[Callable[[Change], None]] = _hearing(watchers, "committed")
+        self.started: list[Callable[[Node], None]] = _hearing(watchers, "started")
+        self.ticked: list[Callable[[Node], None]] = _hearing(watchers, "ticked")
+        self.sending: list[Callable[[Due, Node], None]] = _hearing(watchers, "sending")
+        self.received: list[Callable[[Due, Letter | None], None]] = _hearing(watchers, "received")
+        self.attempted: list[Callable[..., None]] = _hearing(watchers, "attempted")
+        self.drained: list[Callable[[], None]] = _hearing(watchers, "drained")
+        self.ended: list[Callable[[], None]] = _hearing(watchers, "ended")
+
+
+def _hearing(watchers: Sequence[Watcher], event: str) -> list[Any]:
+    return [getattr(each, event) for each in watchers if getattr(type(each), event) is not getattr(Watcher, event)]
+
+
 class World:
     """Everything of one seed that is not a client and not an invariant."""
 
@@ -84,13 +107,14 @@ class World:
         self.node: Node | None = None
         self.incarnations = 0
         self.edges = [0] * len(EDGES)
-        self.watchers: list[Watcher] = []
+        self.watchers = Watchers()
         self.streams: list[Stream] = []
         self.pipes: list[Pipe] = []
         self._marks = 0
         self.tail: deque[str] = deque(maxlen=LOG_TAIL)
         self.durable_hooks: list[Callable[[Change], None]] = []
         self._digest = hashlib.sha256()
+        self._undigested: list[str] = []
         self._heap: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._sequence = 0
         self._answering = False
@@ -100,7 +124,7 @@ class World:
 
     def rng(self, part: str) -> Random:
         """The generator of one part."""
-        return Random(f"{self.plan.seed}/{part}")
+        return Chance(f"{self.plan.seed}/{part}")
 
     def at(self, delay_ms: int, event: Callable[..., object], *args: Any) -> None:
         """Let an event happen after a delay."""
@@ -126,11 +150,18 @@ class World:
         """Note an event: its place, its time and its words are part of the run's identity."""
         self.step += 1
         line = f"{self.step} {self.now} {' '.join(map(str, words))}"
-        self._digest.update(line.encode())
         self.tail.append(line)
+        self._undigested.append(line)
+        if len(self._undigested) >= DIGESTED_LINES:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        self._digest.update("".join(self._undigested).encode())
+        self._undigested.clear()
 
     def digest(self) -> str:
         """The identity of everything that has happened."""
+        self._take_in()
         return self._digest.hexdigest()
 
     # The node.
@@ -143,8 +174,8 @@ class World:
             self.went_back = True
         self.log("start", self.incarnations, self.wall_ms())
         self.node = Node(self, self.incarnations)
-        for watcher in self.watchers:
-            watcher.started(self.node)
+        for started in self.watchers.started:
+            started(self.node)
 
     def crash(self) -> None:
         """End the node: whoever was asking hears no more."""
@@ -173,10 +204,9 @@ class World:
     def commit(self, writes: list[TableWrites], fresh: list[set[bytes]], change: Change) -> None:
         """A group is on disk."""
         self.log("commit", change.group)
-        self.store.apply(writes, fresh)
-        self.ledger.take(writes, change, self.step, self.now)
-        for watcher in self.watchers:
-            watcher.committed(change)
+        self.ledger.take(self.store.apply(writes, fresh), change, self.step, self.now)
+        for committed in self.watchers.committed:
+            committed(change)
 
     def durable(self, change: Change) -> None:
         """The node has heard that a group is on disk and has answered."""
@@ -201,8 +231,8 @@ class World:
         self.history.begin(call, operation, self.ledger.lease_of)
         self.log("ask", call.number, type(operation).__name__, operation.tenant)
         call.sent, call.sent_ms = self.step, self.now
-        for watcher in self.watchers:
-            watcher.sent(call)
+        for sent in self.watchers.sent:
+            sent(call)
 
     def overhear(self, operation: Operation, incarnation: int) -> Call:
         """Note what a session of this life of the node asks for by itself."""
@@ -260,8 +290,8 @@ class World:
         """The end of a call, for the log and the invariants."""
         self.log("answer", call.number, call.verdict, _words(call.outcome))
         call.answered, call.answered_ms = self.step, self.now
-        for watcher in self.watchers:
-            watcher.answered(call)
+        for answered in self.watchers.answered:
+            answered(call)
 
     def overloaded(self) -> bool:
         """Whether clients ask for more than the node can do: what nobody waits for on purpose is not decided either."""

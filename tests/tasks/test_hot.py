@@ -13,13 +13,24 @@ def _id(number: int) -> bytes:
 
 
 def test_a_new_task_is_kept_while_there_is_room() -> None:
-    hot = Hot(2_000)
+    hot = Hot(3_100)
     for number in range(5):
         hot.add(_id(number), PENDING_STATE, Body("c", b"x" * 100, 1))
     assert len(hot) == 2
     assert hot.bytes_count == 1_600
     assert hot.get(_id(0)) == (PENDING_STATE, Body("c", b"x" * 100, 1))
     assert hot.get(_id(2)) is None
+
+
+def test_new_tasks_leave_room_for_those_that_are_delivered() -> None:
+    hot = Hot(2_800)
+    for number in range(5):
+        hot.add(_id(number), PENDING_STATE, Body("c", b"", 1))
+    assert len(hot) == 3
+    hot.claimed(_id(7), CLAIMED_STATE)
+    hot.claimed(_id(8), CLAIMED_STATE)
+    assert hot.get(_id(7)) == (CLAIMED_STATE, None)
+    assert hot.get(_id(8)) is None
 
 
 def test_a_delivered_task_keeps_its_state_and_lets_its_body_go() -> None:

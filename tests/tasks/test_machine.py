@@ -1,6 +1,7 @@
 """What happens to a task, from the outside of the state machine: order, fencing, counts, delays, ends."""
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING
 from appliance.engine.tables import BODY, EXPIRE, IDEM, LEASE, STATE
-from appliance.tasks import table
+from appliance.errors import Problem
+from appliance.tasks import machine, table
 from appliance.tasks.model import (
     Create,
     CreateBatch,
@@ -87,8 +89,28 @@ def test_a_key_in_one_batch_twice_makes_one_task(desk: Desk) -> None:
     assert (one.replayed, two.replayed) == (False, True)
 
 
-@given(st.lists(st.integers(0, 12) | st.sampled_from(["restart", "fail", "sweep"]), max_size=40))
-def test_a_key_makes_one_task_in_whatever_order_keys_come(steps: list[int | str]) -> None:
+_keys = st.lists(st.integers(0, 12), min_size=1, max_size=8)
+"""The keys of a batch; 0 is a task without one."""
+
+
+@pytest.mark.parametrize("last_key_every", [2, machine.LAST_KEY_EVERY])
+@given(steps=st.lists(_keys | st.sampled_from(["restart", "fail", "sweep"]), max_size=40))
+def test_a_key_makes_one_task_in_whatever_order_keys_come(last_key_every: int, steps: list[list[int] | str]) -> None:
+    with patch.object(machine, "LAST_KEY_EVERY", last_key_every):
+        _create_with_keys(steps)
+
+
+def test_the_last_key_of_a_queue_may_be_one_that_is_not_written_yet(desk: Desk) -> None:
+    desk.create(key="01")
+    desk.start()
+    with patch.object(machine, "LAST_KEY_EVERY", 2):
+        desk.create(key="00")
+        tasks: list[NewTask | Problem] = [NewTask("mail", b"{}", key=key) for key in ("", "05", "03", "05")]
+        _, made, _, again = desk.ask(CreateBatch(TENANT, unheard, tasks))
+    assert again.task.id == made.task.id
+
+
+def _create_with_keys(steps: list[list[int] | str]) -> None:
     desk = Desk(TaskSettings(retention_ms=1_000))
     known: dict[str, bytes] = {}
     for step in steps:
@@ -103,10 +125,11 @@ def test_a_key_makes_one_task_in_whatever_order_keys_come(steps: list[int | str]
             desk.pass_ms(2_000)
             known.clear()
         else:
-            key = f"{step:02}"
-            made = desk.ask(create(key=key))
-            assert made.replayed is (key in known)
-            assert known.setdefault(key, made.task.id) == made.task.id
+            keys = [f"{number:02}" if number else "" for number in step]
+            batch = CreateBatch(TENANT, unheard, [NewTask("mail", b"{}", key=key) for key in keys])
+            for key, made in zip(keys, desk.ask(batch), strict=True):
+                assert made.replayed is (key in known)
+                assert not key or known.setdefault(key, made.task.id) == made.task.id
 
 
 @pytest.mark.parametrize("stored", [["5"], ["5", "7"], [str(number) for number in range(20)]])

@@ -13,6 +13,7 @@ from appliance.tasks.model import FOREVER_MS, Claimed, CreateBatch, Created, Fin
 from appliance.tasks.scheduler import INBOX_QUANTUM, NEVER
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.shares import (
+    FILLING_MS,
     HOLDS_MS,
     INBOX_OPERATIONS,
     KEPT_DIVISOR,
@@ -590,8 +591,66 @@ def test_beside_a_quiet_tenant_a_turn_of_the_loop_decides_little() -> None:
         desk.offer(create(tenant="noisy"))
     woken = desk.woken
     desk.scheduler.pump(desk.now)
-    assert SLICE_TRANSITIONS <= desk.scheduler.overlay.oldest_transitions <= SLICE_TRANSITIONS + INBOX_QUANTUM
+    assert SLICE_TRANSITIONS <= desk.scheduler.overlay.open.transitions <= SLICE_TRANSITIONS + INBOX_QUANTUM
     assert desk.woken > woken, "the rest has its turns"
+
+
+def test_a_group_without_a_quiet_tenant_waits_for_more_until_it_is_full() -> None:
+    desk = _uneven()
+    for _ in range(2 * SMALL_TRANSITIONS):
+        desk.offer(create(tenant="noisy"))
+    while not desk.flights:
+        desk.scheduler.pump(desk.now)
+    assert desk.scheduler.overlay.oldest_transitions == SMALL_TRANSITIONS
+    desk.scheduler.pump(desk.now)
+    desk.land()
+    assert not desk.flights, "nor is it handed over because the seam is free"
+
+
+def test_a_group_with_a_quiet_tenant_waits_for_nothing() -> None:
+    desk = _uneven()
+    for _ in range(2 * SMALL_TRANSITIONS):
+        desk.offer(create(tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    assert not desk.flights
+    heard = desk.offer(create(tenant="quiet"))
+    desk.scheduler.hurry(desk.now)
+    desk.land()
+    assert heard
+
+
+def test_a_group_waits_for_more_for_a_short_time_only() -> None:
+    desk = _uneven()
+    for _ in range(2 * SMALL_TRANSITIONS):
+        desk.offer(create(tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    desk.now += FILLING_MS - 1
+    desk.scheduler.pump(desk.now)
+    assert not desk.flights
+    desk.now += 1
+    desk.scheduler.pump(desk.now)
+    assert desk.flights
+
+
+def test_a_group_waits_for_those_who_are_to_be_read_again_and_not_when_they_have_been() -> None:
+    desk = _uneven()
+    for _ in range(INBOX_OPERATIONS):
+        desk.offer(create(tenant="noisy"))
+        desk.scheduler.when_room("noisy", lambda: None)
+    desk.scheduler.pump(desk.now)
+    assert not desk.flights
+    _pump(desk)
+    assert desk.flights, "nobody brought anything, and no other event was needed"
+
+
+def test_a_clock_that_goes_back_does_not_make_a_group_wait() -> None:
+    desk = _uneven()
+    for _ in range(2 * SMALL_TRANSITIONS):
+        desk.offer(create(tenant="noisy"))
+    desk.scheduler.pump(desk.now)
+    desk.now -= 60_000
+    desk.scheduler.pump(desk.now)
+    assert desk.flights
 
 
 def test_waiting_claims_are_served_in_slices_too() -> None:
@@ -600,7 +659,7 @@ def test_waiting_claims_are_served_in_slices_too() -> None:
     _pump(desk)
     desk.offer(CreateBatch("noisy", unheard, [NewTask("slow", b"{}")] * 100))
     desk.scheduler.pump(desk.now)
-    assert desk.scheduler.overlay.oldest_transitions == 100, "the batch is whole, and the claims have to wait"
+    assert desk.scheduler.overlay.open.transitions == 100, "the batch is whole, and the claims have to wait"
     desk.settle()
     assert all(heard)
 
@@ -724,6 +783,8 @@ def test_what_is_durable_is_told_in_slices_and_all_of_it_before_the_next_group()
     assert not first
     desk.scheduler.pump(desk.now)
     assert sum(map(len, heard)) == SLICE_ANSWERS
+    desk.offer(create(tenant="quiet"))
+    desk.scheduler.hurry(desk.now)
     desk.land()
     assert sum(map(len, heard)) > SLICE_ANSWERS, "the older group's are told when the next one is durable"
     desk.settle()
@@ -744,13 +805,14 @@ def test_a_failure_leaves_nobody_untold_whose_group_was_durable() -> None:
     heard = [desk.offer(create(tenant="noisy")) for _ in range(100)]
     _pump(desk)
     desk.land()
+    lost = desk.offer(create(tenant="quiet"))
     desk.scheduler.pump(desk.now)
     assert desk.flights
+    assert not heard[-1]
     desk.fail()
     desk.settle()
-    assert all(len(each) == 1 for each in heard)
-    assert isinstance(heard[0][0], Created)
-    assert isinstance(heard[-1][0], Problem)
+    assert all(len(each) == 1 and isinstance(each[0], Created) for each in heard)
+    assert isinstance(lost[0], Problem)
 
 
 def test_a_noisy_tenant_is_read_again_little_by_little() -> None:

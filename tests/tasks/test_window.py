@@ -37,14 +37,11 @@ class Model:
         head = self.window.head(self.overlay)
         assert head == (min(self.keys) if self.keys else None)
         if head is not None:
-            assert self.window.pop() == head
-            self.keys.remove(head)
-            self.overlay.open.delete(READY, head)
+            self.take(1)
 
-    def take(self, most: int) -> None:
-        end = PREFIX + b"\x01"
-        taken = self.window.take(self.overlay, end, most)
-        assert taken == sorted(key for key in self.keys if key < end)[:most]
+    def take(self, most: int, end: bytes | None = None) -> None:
+        taken = self.window.take(self.overlay, most, end)
+        assert taken == sorted(key for key in self.keys if end is None or key < end)[:most]
         self.keys.difference_update(taken)
         self.overlay.open.delete_keys(READY, taken)
 
@@ -64,6 +61,7 @@ steps = st.lists(
         st.tuples(st.just("pop"), st.just(0)),
         st.tuples(st.just("pop"), st.just(0)),
         st.tuples(st.just("take"), st.integers(1, 40)),
+        st.tuples(st.just("take early"), st.integers(1, 40)),
         st.tuples(st.just("refill"), st.integers(1, 5)),
         st.tuples(st.just("land"), st.just(0)),
     ),
@@ -82,6 +80,8 @@ def test_the_head_is_the_smallest_key_of_all(limit: int, stored: set[int], what:
             model.pop()
         elif step == "take":
             model.take(number)
+        elif step == "take early":
+            model.take(number, PREFIX + b"\x01")
         elif step == "refill":
             model.refill(number)
         else:

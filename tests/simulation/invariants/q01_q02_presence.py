@@ -1,6 +1,6 @@
 """Q1: an acknowledged create is never lost. Q2: nothing appears that nobody created, and nothing appears twice."""
 
-import json
+import msgspec
 
 from appliance.engine.rows import COMPLETED
 from appliance.tasks.model import Created
@@ -71,5 +71,5 @@ class Presence(Watcher):
 
 
 def _mark(payload: bytes) -> tuple[int, int]:
-    call, place, _ = json.loads(payload)
+    call, place, _ = msgspec.json.decode(payload)
     return call, place

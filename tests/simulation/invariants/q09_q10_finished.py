@@ -1,6 +1,6 @@
 """Q9: a finished task is never delivered again and never changes. Q10: the first accepted result stays."""
 
-import json
+import msgspec
 
 from appliance.engine.rows import COMPLETED, DLQ, State
 from appliance.tasks.model import Claimed, Finish, Record, Requeue
@@ -46,4 +46,4 @@ class Finished(Watcher):
 
 
 def _value(text: bytes) -> object:
-    return json.loads(text) if text else None
+    return msgspec.json.decode(text) if text else None

@@ -1,6 +1,6 @@
 """Q13: every task is in one state, and indexes, counters and tasks agree. Q14: what was created is somewhere."""
 
-from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, Body, State, decode_idem, decode_queue
+from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, State, decode_idem, decode_queue
 from appliance.engine.tables import (
     BODY,
     DEAD,
@@ -22,6 +22,7 @@ from tests.simulation.world import Watcher, World
 
 _EVERY_GROUPS = 150
 _STATES = {CLAIMED: "claimed", COMPLETED: "completed", FAILED: "failed", DLQ: "dlq"}
+_NAMES = ("ready", "delayed", *_STATES.values())
 
 
 class WholeStore(Watcher):
@@ -58,16 +59,21 @@ class WholeStore(Watcher):
         wanted: dict[int, set[bytes]] = {table: set() for table in (READY, DUE, LEASE, EXPIRE, IDEM, DEAD)}
         counts: dict[bytes, dict[str, int]] = {}
         sizes: dict[bytes, int] = {}
+        bodies = self._ledger.bodies
         for task_id, state in self._ledger.states.items():
             table, key, name = self._place(task_id, state)
             wanted[table].add(key)
             if state.status == DLQ:
                 wanted[DEAD].add(dead_key(state.queue, state.completed, task_id))
-            sizes[state.queue] = sizes.get(state.queue, 0) + _size(state, self._ledger.bodies[task_id])
-            if state.payload_bytes != len(self._ledger.bodies[task_id].payload):
+            payload_bytes = len(bodies[task_id].payload)
+            if state.payload_bytes != payload_bytes:
                 raise Violation("Q13", f"{task_id.hex()} has forgotten the size of its payload")
-            counted = counts.setdefault(state.queue, dict.fromkeys(("ready", "delayed", *_STATES.values()), 0))
+            counted = counts.get(state.queue)
+            if counted is None:
+                counted = counts[state.queue] = dict.fromkeys(_NAMES, 0)
+                sizes[state.queue] = 0
             counted[name] += 1
+            sizes[state.queue] += payload_bytes + len(state.result) + len(state.artifacts)
             if state.keyed:
                 self._check_key(task_id, state, wanted[IDEM])
         for table, keys in wanted.items():
@@ -99,7 +105,7 @@ class WholeStore(Watcher):
         for queue, content in stored.items():
             row = decode_queue(content)
             counted = counts.get(queue, {})
-            for name in ("ready", "delayed", *_STATES.values()):
+            for name in _NAMES:
                 if getattr(row, name) != counted.get(name, 0):
                     raise Violation("Q13", f"{name} of {queue.hex()} is {getattr(row, name)}, not {counted.get(name)}")
             if row.stored_bytes != sizes.get(queue, 0):
@@ -108,7 +114,3 @@ class WholeStore(Watcher):
                 raise Violation("Q14", f"{queue.hex()} has created {row.created}, not {self._created.get(queue)}")
             if row.created != sum(counted.values()) + row.swept:
                 raise Violation("Q14", f"{queue.hex()} has lost count: {row}")
-
-
-def _size(state: State, body: Body) -> int:
-    return len(body.payload) + len(state.result) + len(state.artifacts)

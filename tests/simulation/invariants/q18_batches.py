@@ -1,6 +1,6 @@
 """Q18: each item's answer is true for that item, and a whole batch is in one durable commit."""
 
-import json
+import msgspec
 
 from appliance.tasks.model import CreateBatch, FinishBatch, Record
 from tests.simulation.history import OK, Call
@@ -25,13 +25,13 @@ class Batches(Watcher):
     def sent(self, call: Call) -> None:
         if isinstance(call.operation, CreateBatch):
             self._plain[call.number] = sum(1 for item in call.items if not item.new.key)
-            self._call_of.update((json.loads(item.new.payload)[0], call.number) for item in call.items)
+            self._call_of.update((msgspec.json.decode(item.new.payload)[0], call.number) for item in call.items)
 
     def committed(self, change: Change) -> None:
         plain: dict[int, int] = {}
         for body in change.bodies.values():
             if body is not None:
-                number = self._call_of.get(json.loads(body.payload)[0])
+                number = self._call_of.get(msgspec.json.decode(body.payload)[0])
                 if number is not None:
                     if self._made.setdefault(number, change.number) != change.number:
                         raise Violation("Q18", f"batch {number} is in two commits")
@@ -42,7 +42,7 @@ class Batches(Watcher):
                 raise Violation("Q18", f"batch {number} made {count} tasks of {self._plain[number]}")
         for _, new in change.states.values():
             if new is not None and new.result.startswith(b'["together"'):
-                number = json.loads(new.result)[1]
+                number = msgspec.json.decode(new.result)[1]
                 if self._results.setdefault(number, change.number) != change.number:
                     raise Violation("Q18", f"the results of call {number} are in two commits")
 

@@ -44,8 +44,8 @@ class Operators(Watcher):
             self._check_tenant(change, tenant, claimed_before.get(tenant, 0))
         if (change.queue_controls or change.limits_changed) and not change.audited:
             raise Violation("Q30", "something was set and is not in the audit")
-        for tenant, control in self._ledger.tenant_controls.items():
-            if control.audit_next - control.audit_first > operators.AUDIT_ENTRIES_MAX + 1:
+        for tenant, limits in self._ledger.tenant_controls.items():
+            if limits.audit_next - limits.audit_first > operators.AUDIT_ENTRIES_MAX + 1:
                 raise Violation("Q30", f"the audit of {tenant.hex()} grows without bound")
         for queue in change.queue_controls:
             control = self._ledger.queue_controls[queue]
