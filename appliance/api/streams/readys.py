@@ -1,6 +1,7 @@
 """Readys that wait: how they become claims, and how outcomes become their answers.
 
-Owns the count of waiting Readys and the bound on what is under way for one stream. Readys of one kind (same commands,
+Owns the count of waiting Readys and the bound on what is under way for one kind of them; for all kinds of a stream
+together, the groups that are decided before the first answer is sent are the bound. Readys of one kind (same commands,
 lease and count) share one claim for several answers, so a Ready that joins those already waiting costs an addition.
 Must not know messages. Runs on the event loop's thread.
 
