@@ -458,8 +458,8 @@ class Tasks(Moves):
                 continue
             task_id = action.id
             entry = hot.get(task_id)
-            # What most results are is seen at once; all else is judged in the contract's order. All are of one tenant, so
-            # a state that they share is of that tenant for the second, too.
+            # What most results are is seen at once; all else is judged in the contract's order. All are of one tenant,
+            # so a state that they share is of that tenant for the second, too.
             if (
                 entry is not None
                 and holds(entry[0], action, now)
