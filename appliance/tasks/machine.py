@@ -281,7 +281,7 @@ class Tasks(Moves):
         left: list[bytes] = []
         ids: list[bytes] = []
         states: list[bytes] = []
-        touched: set[bytes] = set()
+        touched: dict[bytes, None] = {}
         like: State | None = None
         state, encoded, key = _NO_STATE, b"", b""
         waited, waited_ms = 0, self._waited_ms
@@ -292,7 +292,7 @@ class Tasks(Moves):
                 keys = take(min(wanted - len(ids), TAKEN_TOGETHER))
                 if not keys:
                     break
-                touched.update([each[:QUEUE_BYTES] for each in keys])
+                touched |= dict.fromkeys([each[:QUEUE_BYTES] for each in keys])
                 read: dict[bytes, tuple[State, Body]] | None = None
                 for number, each in enumerate(keys):
                     if payload_bytes >= enough_bytes:
@@ -383,8 +383,8 @@ class Tasks(Moves):
             task_id: (state, decode_body(bodies[task_id])) for task_id, state in states.items() if task_id in bodies
         }
 
-    def _count_claimed(self, touched: set[bytes], left: list[bytes]) -> None:
-        """Tasks with these keys in `ready` were claimed; `touched` are the queues that were looked at."""
+    def _count_claimed(self, touched: dict[bytes, None], left: list[bytes]) -> None:
+        """Tasks with these keys in `ready` were claimed; `touched` has the queues that were looked at."""
         by_prefix = self.registry.by_prefix
         counts = {} if len(touched) == 1 else Counter([key[:QUEUE_BYTES] for key in left])
         for prefix in touched:

@@ -250,11 +250,13 @@ class Node:
         return client
 
     def settle(self) -> None:
-        """Decides what there is to decide and makes it durable, until nothing is left."""
-        self.scheduler.pump(self.now)
-        while self.seam.held is not None:
-            self.scheduler.durable(self.seam.commit(), self.now)
+        """Decides what there is to decide and makes it durable, until nothing is left and nobody wakes the pump."""
+        wakes = -1
+        while wakes != self.wakes:
+            wakes = self.wakes
             self.scheduler.pump(self.now)
+            if self.seam.held is not None:
+                self.scheduler.durable(self.seam.commit(), self.now)
         assert self.errors == []
 
     def pass_ms(self, ms: int) -> None:

@@ -212,13 +212,13 @@ def _attempt_not_given_back() -> list[Any]:
 
 
 def _key_not_in_the_group() -> list[Any]:
-    real = Group.put_new
+    real = Group.put_all_new
 
-    def put_new(self: Group, table_number: int, key: bytes, content: bytes) -> None:
+    def put_all_new(self: Group, table_number: int, keys: list[bytes], contents: list[bytes]) -> None:
         if table_number != IDEM:
-            real(self, table_number, key, content)
+            real(self, table_number, keys, contents)
 
-    return [patch.object(Group, "put_new", put_new)]
+    return [patch.object(Group, "put_all_new", put_all_new)]
 
 
 def _counters_survive_a_failure() -> list[Any]:
