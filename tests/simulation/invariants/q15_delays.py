@@ -4,7 +4,7 @@ from bisect import bisect_left
 
 from appliance.engine.rows import CLAIMED, PENDING
 from appliance.engine.tables import DUE, EXPIRE, LEASE, time_key, time_of
-from appliance.tasks import scheduler
+from appliance.tasks import scheduler, shares
 from appliance.tasks.model import Claimed
 from tests.simulation.history import Call
 from tests.simulation.ledger import Change
@@ -59,5 +59,7 @@ class Delays(Watcher):
     def _sweep_ms(self) -> int:
         """How long the sweep of everything may take where each group has room for a few tasks only."""
         plan = self._world.plan
-        share = min(scheduler.SWEEP_QUANTUM, max(1, plan.settings.group_transitions_max // 4))
+        # Groups are small where the loop was parked for long, and beside a quiet tenant.
+        least = min(plan.settings.group_transitions_max, scheduler.GROUP_TRANSITIONS_MIN, shares.SMALL_TRANSITIONS)
+        share = min(scheduler.SWEEP_QUANTUM, max(1, least // scheduler.SWEEP_SHARE_DIVISOR))
         return len(self._world.store.keys[EXPIRE]) * (plan.commit_ms[1] + 50) // share
