@@ -937,6 +937,8 @@ class Scheduler:
         """Close the open group and give it to the seam, if it has writes and the seam is free."""
         # A step of which nothing came true has its entry in the audit and no transition.
         if not (self.overlay.open.transitions or self.overlay.open.has_writes) or not self._seam.ready():
+            # A group that was filling may be gone, with one before it that failed.
+            self._fills_until = 0
             return False
         if self._fills(now):
             return False

@@ -607,6 +607,23 @@ def test_a_group_without_a_quiet_tenant_waits_for_more_until_it_is_full() -> Non
     assert not desk.flights, "nor is it handed over because the seam is free"
 
 
+def test_nothing_is_waited_for_when_a_group_that_was_filling_is_lost() -> None:
+    desk = _uneven()
+    desk.depth = 2
+    for _ in range(SMALL_TRANSITIONS + SLICE_TRANSITIONS):
+        desk.offer(create(tenant="noisy"))
+    desk.offer(claim("nothing", wait_ms=60_000, tenant="noisy"))
+    while not desk.flights:
+        desk.scheduler.pump(desk.now)
+    desk.scheduler.pump(desk.now)
+    assert len(desk.flights) == 1
+    desk.fail()
+    desk.scheduler.pump(desk.now)
+    woken = desk.woken
+    desk.scheduler.pump(desk.now)
+    assert desk.woken == woken
+
+
 def test_a_group_with_a_quiet_tenant_waits_for_nothing() -> None:
     desk = _uneven()
     for _ in range(2 * SMALL_TRANSITIONS):
