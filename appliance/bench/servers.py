@@ -8,14 +8,16 @@ import http.client
 import importlib.util
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ START_SECONDS: Final = 120
 STOP_SECONDS: Final = 60
 ANSWER_SECONDS: Final = 60.0
 """Longer than any answer takes; a node that needs more has hung."""
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _POLL_SECONDS: Final = 0.002
 _LOG_TAIL_BYTES: Final = 4_000
 _TOKEN_SECONDS: Final = 7 * 86_400
@@ -214,19 +217,42 @@ def _make_messages(protos: Path, folder: Path) -> None:
 
 @contextmanager
 def _process(command: list[str], environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
+    with log.open("ab") as output, ExitStack() as ending:
+        with _signals_put_off():
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            ending.callback(_stop, process, log)
         yield process
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """Signals that end the program by an exception come afterwards: in the middle of a start, one would leave a server
+    behind that nobody has noted yet."""
+    caught: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _ENDING if in_main}
+    try:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, lambda number, _frame: caught.append(number))
+        yield
     finally:
-        if process.poll() is not None:
-            print(f"the server ended by itself; the end of its log:\n{_tail(log)}", file=sys.stderr, flush=True)
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for each in caught:
+            signal.raise_signal(each)
+
+
+def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    if process.poll() is not None:
+        print(f"the server ended by itself; the end of its log:\n{_tail(log)}", file=sys.stderr, flush=True)
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait(process: "subprocess.Popen[bytes]", began: float, is_ready: Callable[[], bool]) -> float:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,22 @@ def test_a_workspace_is_gone_afterwards_whatever_happens(tmp_path: Path) -> None
         (folder / "file").touch()
         raise KeyError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_in_the_middle_of_a_start_leaves_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def start(*arguments: Any, **named: Any) -> "subprocess.Popen[bytes]":
+        started.append(real(*arguments, **named))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt), running_node(tmp_path / "node"):
+        raise AssertionError("it never gets here")
+    assert started[0].poll() is not None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
