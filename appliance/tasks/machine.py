@@ -293,7 +293,8 @@ class Tasks(Moves):
                 if not keys:
                     break
                 touched |= dict.fromkeys([each[:QUEUE_BYTES] for each in keys])
-                read: dict[bytes, tuple[State, Body]] | None = None
+                read: dict[bytes, tuple[State, Body]] = {}
+                read_to = 0
                 for number, each in enumerate(keys):
                     if payload_bytes >= enough_bytes:
                         self._put_back(keys[number:])
@@ -308,8 +309,9 @@ class Tasks(Moves):
                     if entry is not None and entry[1] is not None:
                         old, body = entry[0], entry[1]
                     else:
-                        if read is None:
-                            read = self._read_pending(keys[number:], enough_bytes - payload_bytes)
+                        if number >= read_to:
+                            read, count = self._read_pending(keys[number:], enough_bytes - payload_bytes)
+                            read_to = number + count
                         if task_id not in read:
                             continue
                         old, body = read[task_id]
@@ -356,8 +358,9 @@ class Tasks(Moves):
             if queue.window.push(key):
                 queue.tenant.head_changed(queue)
 
-    def _read_pending(self, keys: list[bytes], enough_bytes: int) -> dict[bytes, tuple[State, Body]]:
-        """The rows of tasks with these keys in `ready`, by id: those that are pending, up to so many bytes of payload.
+    def _read_pending(self, keys: list[bytes], enough_bytes: int) -> tuple[dict[bytes, tuple[State, Body]], int]:
+        """The rows of tasks with these keys in `ready`, by id: those that are pending. Also how many keys were looked
+        at, from the first on, until there were so many bytes of payload.
 
         Read together, and states that are alike are decoded once and shared. Damaged rows are reported and left out.
         """
@@ -365,8 +368,11 @@ class Tasks(Moves):
         rows = self.overlay.get_all(STATE, ids, self.on_damage)
         decoded: dict[bytes, State] = {}
         states: dict[bytes, State] = {}
-        payload_bytes = 0
+        looked_at = payload_bytes = 0
         for task_id in ids:
+            if payload_bytes >= enough_bytes:
+                break
+            looked_at += 1
             row = rows.get(task_id)
             if row is None:
                 continue
@@ -376,12 +382,11 @@ class Tasks(Moves):
             if state.status == PENDING:
                 states[task_id] = state
                 payload_bytes += state.payload_bytes
-                if payload_bytes >= enough_bytes:
-                    break
         bodies = self.overlay.get_all(BODY, list(states), self.on_damage)
-        return {
+        found = {
             task_id: (state, decode_body(bodies[task_id])) for task_id, state in states.items() if task_id in bodies
         }
+        return found, looked_at
 
     def _count_claimed(self, touched: dict[bytes, None], left: list[bytes]) -> None:
         """Tasks with these keys in `ready` were claimed; `touched` has the queues that were looked at."""

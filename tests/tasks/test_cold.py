@@ -86,6 +86,18 @@ def test_damaged_rows_among_those_read_together_are_passed_over() -> None:
     assert desk.ask(claim(count=9)).tasks == []
 
 
+def test_tasks_behind_a_damaged_one_are_read_too_where_it_does_not_fill_the_answer() -> None:
+    store = DamagedStore()
+    desk = _cold(store)
+    bad, *good = [desk.create("one", payload=b"1" * 400) for _ in range(9)]
+    store.damaged.add((BODY, bad.id))
+    left = [task.id for task in good]
+    while left:
+        outcome = desk.ask(Claim(TENANT, unheard, SUBJECT, "", ("one",), 60_000, 30, enough_bytes=1_000))
+        assert [task.id for task in outcome.tasks] == left[:3]
+        del left[:3]
+
+
 def test_a_queue_whose_index_is_damaged_keeps_nobody_from_the_others() -> None:
     store = DamagedStore()
     desk = _cold(store)
