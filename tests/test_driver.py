@@ -1,7 +1,6 @@
 """The driver: what is offered becomes durable turn by turn, and what a quiet tenant waits for comes sooner."""
 
 import asyncio
-import queue
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -17,7 +16,7 @@ from appliance.tasks.model import Created
 from appliance.tasks.moves import Timings
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.shares import PERIOD_MS
-from tests.engine.committing import WAIT_SECONDS
+from tests.engine.committing import Calls
 from tests.tasks.desk import create
 
 
@@ -26,13 +25,12 @@ class Loop:
 
     def __init__(self) -> None:
         self._soon: list[Callable[[], None]] = []
-        self._from_threads: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]]] = queue.Queue()
+        self.threads = Calls()
+        """What other threads have sent."""
+        self.call_soon_threadsafe = self.threads.call
 
     def call_soon(self, function: Callable[[], None]) -> None:
         self._soon.append(function)
-
-    def call_soon_threadsafe(self, function: Callable[..., None], *arguments: Any) -> None:
-        self._from_threads.put((function, arguments))
 
     def call_later(self, _seconds: float, _function: Callable[[], None]) -> asyncio.TimerHandle:
         return cast("asyncio.TimerHandle", _Timer())
@@ -45,10 +43,6 @@ class Loop:
         soon, self._soon = self._soon, []
         for function in soon:
             function()
-
-    def hear(self) -> tuple[Callable[..., None], tuple[Any, ...]]:
-        """What a thread has sent, as soon as it has; nothing runs."""
-        return self._from_threads.get(timeout=WAIT_SECONDS)
 
 
 class _Timer:
@@ -94,8 +88,7 @@ class Bench:
         while not self.driver.idle:
             self.loop.turn()
             if self.driver._committer.busy:
-                function, arguments = self.loop.hear()
-                function(*arguments)
+                self.loop.threads.run_one()
 
     def make_uneven(self) -> None:
         """One tenant fills groups for a period, another uses little."""
@@ -121,9 +114,9 @@ def test_what_is_offered_is_decided_in_the_next_turn_and_answered_when_it_is_dur
     heard = bench.offer("acme")
     assert not bench.driver.idle
     bench.loop.turn()
-    function, arguments = bench.loop.hear()
+    come_back = bench.loop.threads.take_one()
     assert heard == []
-    function(*arguments)
+    come_back()
     assert isinstance(heard[0], Created)
     assert bench.groups == [1]
 
@@ -136,8 +129,7 @@ def test_a_quiet_tenant_s_operation_is_decided_as_soon_as_it_was_read(bench: Ben
     assert _quiet_waits(bench)
     bench.driver.fed()
     assert not _quiet_waits(bench)
-    function, arguments = bench.loop.hear()
-    function(*arguments)
+    bench.loop.threads.run_one()
     assert isinstance(heard[0], Created), "it was in the first group, though the pump has not run"
 
 
@@ -148,10 +140,10 @@ def _quiet_waits(bench: Bench) -> bool:
 def test_a_group_that_came_back_is_heard_of_between_two_reads(bench: Bench) -> None:
     heard = bench.offer("acme")
     bench.loop.turn()
-    function, arguments = bench.loop.hear()
+    come_back = bench.loop.threads.take_one()
     bench.driver.fed()
     assert isinstance(heard[0], Created)
-    function(*arguments)
+    come_back()
     assert (len(heard), bench.groups) == (1, [1]), "once"
 
 

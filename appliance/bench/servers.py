@@ -230,16 +230,14 @@ def _signals_put_off() -> Iterator[None]:
     behind that nobody has noted yet."""
     caught: list[int] = []
     in_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in _ENDING if in_main}
+    before = {number: handler for number in _ENDING if in_main and callable(handler := signal.getsignal(number))}
     try:
-        for number, handler in before.items():
-            if callable(handler):
-                signal.signal(number, lambda number, _frame: caught.append(number))
+        for number in before:
+            signal.signal(number, lambda number, _frame: caught.append(number))
         yield
     finally:
         for number, handler in before.items():
-            if callable(handler):
-                signal.signal(number, handler)
+            signal.signal(number, handler)
         for each in caught:
             signal.raise_signal(each)
 

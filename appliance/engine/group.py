@@ -91,11 +91,7 @@ class Group:
 
     def put_all_new(self, table: int, keys: list[bytes], contents: list[bytes]) -> None:
         """`put_new` for many rows at once."""
-        rows = self.tables[table]
-        if rows.keys().isdisjoint(keys):
-            self.fresh[table].update(keys)
-        else:
-            self.fresh[table].update([key for key in keys if key not in rows])
+        self._note_new(table, keys)
         self.put_all(table, keys, contents)
 
     def put_keys(self, table: int, keys: list[bytes]) -> None:
@@ -108,12 +104,16 @@ class Group:
                 self.fresh[table].add(key)
             rows[key] = b""
             return
+        self._note_new(table, keys)
+        rows.update(dict.fromkeys(keys, b""))
+
+    def _note_new(self, table: int, keys: list[bytes]) -> None:
+        rows = self.tables[table]
         if table not in self._with_deletes or rows.keys().isdisjoint(keys):
             # Without deletes there is nothing that a row can lie above.
             self.fresh[table].update(keys)
         else:
             self.fresh[table].update(key for key in keys if key not in rows)
-        rows.update(dict.fromkeys(keys, b""))
 
     def delete(self, table: int, key: bytes) -> None:
         """Delete a row that exists now."""

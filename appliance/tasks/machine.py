@@ -208,8 +208,10 @@ class Tasks(Moves):
         They are looked up together; those of other queues are left to `_replayed`.
         """
         first = items[0] if len(items) > 1 else None
-        queue = tenant.queues.get(first.command) if isinstance(first, NewTask) and first.key else None
-        if queue is None or not isinstance(first, NewTask):
+        if not isinstance(first, NewTask) or not first.key:
+            return set()
+        queue = tenant.queues.get(first.command)
+        if queue is None:
             return set()
         prefix, command = queue.prefix, queue.command
         first_key = idem_key(prefix, first.key)
@@ -390,13 +392,13 @@ class Tasks(Moves):
 
     def _count_claimed(self, touched: dict[bytes, None], left: list[bytes]) -> None:
         """Tasks with these keys in `ready` were claimed; `touched` has the queues that were looked at."""
-        by_prefix = self.registry.by_prefix
-        counts = {} if len(touched) == 1 else Counter([key[:QUEUE_BYTES] for key in left])
+        counts = (
+            dict.fromkeys(touched, len(left)) if len(touched) == 1 else Counter([key[:QUEUE_BYTES] for key in left])
+        )
         for prefix in touched:
-            queue = by_prefix[prefix]
-            count = len(left) if len(touched) == 1 else counts[prefix]
-            if count:
-                self.count(_CLAIM, queue, count)
+            queue = self.registry.by_prefix[prefix]
+            if counts[prefix]:
+                self.count(_CLAIM, queue, counts[prefix])
             if queue.window.wants_refill:
                 self.low_windows[queue] = None
 

@@ -944,7 +944,6 @@ class Scheduler:
             return False
         # Until the last time that lies too far ahead is dealt with, the mark must go on to say that there are some.
         self.tasks.close_group(max(now, self.tasks.mark.last_time) if self._rebase else now)
-        self._fills_until = 0
         group = self.overlay.close()
         self._shares.closed(now, group.transitions, group.bytes_count)
         self._keep_room()
@@ -959,12 +958,12 @@ class Scheduler:
         decide: of few and full groups fewer are in the way of a quiet tenant."""
         group = self.overlay.open
         more = self._shares.uneven and (self._cut or self._unread)
-        if not more or self._too_large or group.first_answers or self._full(group):
-            self._fills_until = 0
-            return False
-        self._fills_until = self._fills_until or now + FILLING_MS
+        until = self._fills_until or now + FILLING_MS
         # A clock that went back must not make it wait for long.
-        return 0 < self._fills_until - now <= FILLING_MS
+        in_time = 0 < until - now <= FILLING_MS
+        fills = bool(more and in_time and not (self._too_large or group.first_answers or self._full(group)))
+        self._fills_until = until if fills else 0
+        return fills
 
     def _read_ahead(self) -> None:
         """While the group is on its way, refill the windows that were claimed from and touch what they hold."""

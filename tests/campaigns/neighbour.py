@@ -14,6 +14,7 @@ What that leaves of their competition shows beside processes that only burn CPU.
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import multiprocessing
 import os
@@ -112,9 +113,7 @@ class Campaign:
         creates = Scenario(batch=64, slots=0, in_flight=2_048, streams=4)
         cycles = Scenario(batch=16, ready=32, streams=4, in_flight=1_024, slots=2_048)
         large = Scenario(batch=1, ready=1, payload_bytes=PAYLOAD_BYTES, streams=4, in_flight=32, slots=32)
-        batches = Scenario(
-            batch=LARGE_BATCH, ready=LARGE_BATCH, payload_bytes=PAYLOAD_BYTES, streams=4, in_flight=32, slots=32
-        )
+        batches = dataclasses.replace(large, batch=LARGE_BATCH, ready=LARGE_BATCH)
         each: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
             BUSY: _burning,
             f"creates at {EXCESS} times the limit": self._hammering,

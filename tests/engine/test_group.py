@@ -1,5 +1,8 @@
 """One group: the last write wins, pairs that cancel vanish, and what is closed is sorted and sealed."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from appliance.engine.group import Group, TableWrites
 from appliance.engine.rows import seal
 from appliance.engine.tables import BODY, META, READY
@@ -66,3 +69,28 @@ def test_a_group_counts_the_bytes_that_were_put() -> None:
     group.put(BODY, b"k", b"12345")
     group.put_new(BODY, b"l", b"678")
     assert group.bytes_count == 8
+
+
+@given(st.sets(st.integers(0, 9)), st.lists(st.sets(st.integers(0, 9), min_size=1), max_size=12), st.booleans())
+def test_lists_of_rows_come_to_the_same_as_one_row_after_the_other(
+    stored: set[int], steps: list[set[int]], bare: bool
+) -> None:
+    """Each step deletes those of its rows that are there, and puts the others."""
+    listed, single, there = Group(1), Group(1), {b"%d" % number for number in stored}
+    content = b"" if bare else b"content"
+    for step in steps:
+        keys = {b"%d" % number for number in step}
+        new, old = sorted(keys - there), sorted(keys & there)
+        if new and bare:
+            listed.put_keys(READY, new)
+        elif new:
+            listed.put_all_new(READY, new, [content] * len(new))
+        if old:
+            listed.delete_keys(READY, old)
+        for key in new:
+            single.put_new(READY, key, content)
+        for key in old:
+            single.delete(READY, key)
+        there ^= keys
+    assert listed.close() == single.close()
+    assert listed.fresh == single.fresh
