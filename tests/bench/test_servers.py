@@ -71,10 +71,15 @@ def test_a_signal_in_the_middle_of_a_start_leaves_no_server(tmp_path: Path, monk
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(KeyboardInterrupt), running_node(tmp_path / "node"):
-        raise AssertionError("it never gets here")
-    assert started[0].poll() is not None
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # Where the tests run in the background of a shell, it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), running_node(tmp_path / "node"):
+            raise AssertionError("it never gets here")
+        assert started[0].poll() is not None
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
