@@ -17,11 +17,12 @@ REBASED_MS = 25_000
 
 
 class Clocks(Watcher):
-    """When each lease was set, in true time, and by which life of the process."""
+    """When each lease was set, in true time, and by which life of the process; and which tasks wait for another."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._set: dict[bytes, tuple[int, int, int]] = {}
+        self._waiting_again: set[bytes] = set()
         self._life = 0
         self._clock_ms = 0
 
@@ -34,6 +35,10 @@ class Clocks(Watcher):
             raise Violation("Q22", "the node's clock went back while it ran")
         self._clock_ms = change.clock_ms
         for task_id, (old, new) in change.states.items():
+            if new is not None and new.status == PENDING and new.lease_number:
+                self._waiting_again.add(task_id)
+            else:
+                self._waiting_again.discard(task_id)
             if new is None:
                 self._set.pop(task_id, None)
             elif new.status == CLAIMED:
@@ -51,11 +56,14 @@ class Clocks(Watcher):
         if not world.went_back or world.now - node.healthy_ms < REBASED_MS:
             return
         now = node.now()
-        cap = world.plan.settings.backoff_cap_ms
-        for task_id, state in world.ledger.states.items():
-            if state.status == CLAIMED and state.lease_until > now + state.lease_ms + STALL_MS_MAX:
+        states = world.ledger.states
+        for task_id in self._set:
+            state = states[task_id]
+            if state.lease_until > now + state.lease_ms + STALL_MS_MAX:
                 raise Violation("Q22", f"the lease of {task_id.hex()} lies {state.lease_until - now} ms ahead")
-            far = state.status == PENDING and state.lease_number and state.run_at > now + max(cap, 1_000) + STALL_MS_MAX
+        farthest = now + max(world.plan.settings.backoff_cap_ms, 1_000) + STALL_MS_MAX
+        for task_id in self._waiting_again:
+            state = states[task_id]
             # A task that has become due keeps the time at which it did, which may lie ahead of a clock that went back.
-            if far and time_key(state.queue, state.run_at, task_id) in world.store.rows[DUE]:
+            if state.run_at > farthest and time_key(state.queue, state.run_at, task_id) in world.store.rows[DUE]:
                 raise Violation("Q22", f"the retry of {task_id.hex()} lies {state.run_at - now} ms ahead")
