@@ -303,7 +303,7 @@ class Node:
             return 0.0 if oldest is None else (now - oldest) / 1000
 
         def oldest_ready_seconds() -> float:
-            return scheduler.oldest_ready_ms(self.driver.now_ms()) / 1000
+            return scheduler.reads.oldest_ready_ms(self.driver.now_ms()) / 1000
 
         def webhooks() -> WebhookFigures:
             now = self.driver.now_ms()

@@ -94,7 +94,7 @@ class Reading:
         return Response(200, _ALONE)
 
     def _find(self, tenant: str, task_id: bytes) -> Task:
-        found = self._context.scheduler.read_task(tenant, task_id)
+        found = self._context.scheduler.reads.task(tenant, task_id)
         if found is None:
             raise Problem(NOT_FOUND, "no such task")
         return found

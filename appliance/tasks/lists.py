@@ -4,8 +4,7 @@ Owns the bound on what one page may cost, and what a cursor means. Reads durable
 come from the counters in memory and are never counted. A page may be short, or empty, and still have a cursor.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -41,6 +40,7 @@ from appliance.tasks.ids import id_time_ms
 from appliance.tasks.model import Task
 from appliance.tasks.outbox import Listed, listed
 from appliance.tasks.queues import Queue, Registry
+from appliance.tasks.reads import reading
 
 LOOKS_MAX: Final = 500
 """Index rows looked at for one page: a few milliseconds of held loop while they are in memory."""
@@ -110,7 +110,7 @@ class Lists:
         tenant = self._registry().tenants.get(tenant_name)
         if tenant is None or not tenant.number:
             return DeliveryPage([], None)
-        with self._reading():
+        with reading(self._store, self._on_error):
             found, after = listed(
                 self._store, tenant.prefix, given_up=given_up, after=cursor, limit=min(limit, LOOKS_MAX)
             )
@@ -126,7 +126,7 @@ class Lists:
         index, wanted = _INDEX_OF[status]
         prefix = queue.prefix if index in (READY, DEAD) else queue.tenant.prefix
         low = cursor if cursor.startswith(prefix) else prefix
-        with self._reading():
+        with reading(self._store, self._on_error):
             rows = self._store.scan(index, low, prefix_end(prefix), LOOKS_MAX)
             return self._page([key for key, _ in rows], queue.prefix, wanted, limit, more=len(rows) == LOOKS_MAX)
 
@@ -137,7 +137,7 @@ class Lists:
             return Page([], None)
         keys: list[bytes] = []
         more = False
-        with self._reading():
+        with reading(self._store, self._on_error):
             for queue in tenant.queues_with_dead(command, cursor):
                 end = queue.prefix + before.to_bytes(8, "big") if before else prefix_end(queue.prefix)
                 low = max(cursor, queue.prefix)
@@ -183,7 +183,7 @@ class Lists:
         queue = self._queue(tenant_name, command)
         if queue is None:
             return None
-        with self._reading():
+        with reading(self._store, self._on_error):
             return queue, self._age(queue, now, AGE_LOOKS_MAX)[0]
 
     def queues(self, tenant_name: str | None, cursor: bytes, limit: int, now: int) -> QueuePage:
@@ -197,7 +197,7 @@ class Lists:
         found = sorted((queue for queue in every if queue.prefix >= cursor), key=attrgetter("prefix"))
         page: list[tuple[Queue, int | None]] = []
         looks = AGE_LOOKS_MAX
-        with self._reading():
+        with reading(self._store, self._on_error):
             for queue in found[:limit]:
                 age, looked = self._age(queue, now, looks)
                 looks -= looked
@@ -229,7 +229,7 @@ class Lists:
             return AuditPage([], None)
         prefix = tenant.prefix
         low = cursor if cursor.startswith(prefix) else prefix
-        with self._reading():
+        with reading(self._store, self._on_error):
             rows = self._store.scan(AUDIT, low, prefix_end(prefix), min(limit, LOOKS_MAX) + 1)
         entries = [decode_audit_entry(content) for _, content in rows]
         kept = [entry for entry in entries if entry.at >= since]
@@ -241,25 +241,11 @@ class Lists:
         tenant = self._registry().tenants.get(tenant_name)
         if tenant is None or not tenant.number:
             return []
-        with self._reading():
+        with reading(self._store, self._on_error):
             rows = self._store.scan(AUDIT, tenant.prefix, prefix_end(tenant.prefix), HISTORY_LOOKS_MAX)
         entries = (decode_audit_entry(content) for _, content in reversed(rows))
         return [entry for entry in entries if entry.target == target]
 
-    # Reading.
-
     def _queue(self, tenant_name: str, command: str) -> Queue | None:
         tenant = self._registry().tenants.get(tenant_name)
         return tenant.queues.get(command) if tenant is not None else None
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except DamagedRow:
-            raise
-        except Exception as error:
-            self._on_error(error)  # a store that cannot be read ends the node, whoever asked
-            raise
-        finally:
-            self._store.release()

@@ -25,8 +25,8 @@ from typing import Any, Final, Protocol
 
 from appliance.engine.group import Group, TableWrites
 from appliance.engine.overlay import Overlay, Reader
-from appliance.engine.rows import DamagedRow, Letter, Subscription, decode_body, decode_letter, decode_state
-from appliance.engine.tables import BODY, DUE, LEASE, LETTER, POST, QUEUE_BYTES, READY, STATE, prefix_end
+from appliance.engine.rows import DamagedRow
+from appliance.engine.tables import BODY, DUE, LEASE, POST, QUEUE_BYTES, STATE, prefix_end
 from appliance.errors import INTERNAL, RATE_LIMITED, Problem, unavailable
 from appliance.tasks import operators, timers
 from appliance.tasks.deadlines import Deadlines
@@ -42,7 +42,6 @@ from appliance.tasks.model import (
     Cleanup,
     Create,
     CreateBatch,
-    Due,
     Finish,
     FinishBatch,
     Heartbeat,
@@ -58,8 +57,9 @@ from appliance.tasks.model import (
     Task,
 )
 from appliance.tasks.moves import Timings
-from appliance.tasks.notifier import Notification, Notifier
+from appliance.tasks.outgoing import Outgoing
 from appliance.tasks.queues import Queue
+from appliance.tasks.reads import Reads
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.shares import (
     FILLING_MS,
@@ -112,31 +112,8 @@ GROUP_TRANSITIONS_MIN: Final = 64
 
 REBASE_ROWS: Final = 250
 
-AGE_LOOKS_MAX: Final = 2_000
-"""Looks into the store for one reading of the oldest age: about 4 ms."""
-
 TOUCH_AGE_MS: Final = 600_000
 """Rows younger than this are taken to be in memory still: touching them would cost more than it saves."""
-
-
-COURIER_QUANTUM: Final = 64
-"""Deliveries of one tenant that the courier gets before the next has its turn."""
-
-
-class Courier(Protocol):
-    """Who delivers webhooks. It answers each delivery with a `Settle`, and then calls `landed`."""
-
-    def room(self) -> int:
-        """How many more deliveries it takes now. When this rises from 0 it wakes the scheduler."""
-        ...
-
-    def accept(self, due: Due) -> bool:
-        """Take a delivery over. False: no more of this tenant until `resume_deliveries`."""
-        ...
-
-    def notify(self, tenant: str, notification: Notification) -> None:
-        """Call a subscriber, and then `notified`."""
-        ...
 
 
 class Seam(Protocol):
@@ -184,7 +161,6 @@ class Scheduler:
         self.epoch = 0
         self.group_limit = settings.group_transitions_max
         self.accepts_creates = True
-        self.courier: Courier | None = None
         self._shares = Shares()
         self._quiet: dict[str, None] = {}
         self._untold: deque[tuple[Callable[[Any], None], Any]] = deque()
@@ -195,9 +171,6 @@ class Scheduler:
         self.hurried = False
         """Whether an answer is given right now that should leave at once."""
         self._keep_room()
-        self._in_flight: set[bytes] = set()
-        self._held: set[str] = set()
-        self._notifier = Notifier(self._notify, self._subscription, self._depth)
         self._store = store
         self._seam = seam
         self._rng = rng
@@ -219,8 +192,10 @@ class Scheduler:
         self._served_in = 0
         self._first_number = 1
         self._now = now
-        self._begin_epoch(now)
+        self.reads = Reads(store, lambda: self.tasks.registry, on_error)
         self.lists = Lists(store, lambda: self.tasks.registry, on_error)
+        self.outgoing = Outgoing(store, lambda: self.tasks, self.reads, wake=wake, on_error=on_error)
+        self._begin_epoch(now)
 
     # What fronts call.
 
@@ -260,47 +235,6 @@ class Scheduler:
         self._wake()  # the deadline may be the next thing to happen
         return self.watches.add(task_id, watch, deadline_ms)
 
-    def read_task(self, tenant_name: str, task_id: bytes) -> Task | None:
-        """The task as it is durable now, or None where this tenant has no such task."""
-        tenant = self.tasks.registry.tenants.get(tenant_name)
-        try:
-            row = self._store.get(STATE, task_id)
-            if row is None or tenant is None:
-                return None
-            state = decode_state(row)
-            if state.queue[:4] != tenant.prefix:
-                return None
-            content = self._store.get(BODY, task_id)
-            if content is None:
-                raise DamagedRow(BODY, task_id, "a state without its body")
-            return Task(task_id, decode_body(content), state)
-        except DamagedRow:
-            raise
-        except Exception as error:
-            self._on_error(error)  # a store that cannot be read ends the node, whoever asked
-            raise
-        finally:
-            self._store.release()
-
-    def oldest_ready_ms(self, now: int) -> int:
-        """Age (ms) of the oldest durable claimable task, 0 where there is none; bounded work, for a scrape.
-
-        Within a priority the first key is the oldest, so one look per queue and priority is enough.
-        """
-        oldest, looks = now, 0
-        for queue in self.tasks.registry.by_prefix.values():
-            low, end = queue.prefix, prefix_end(queue.prefix)
-            while queue.counts[READY_STATE] and looks < AGE_LOOKS_MAX:
-                looks += 1
-                rows = self._store.scan(READY, low, end, 1)
-                if not rows:
-                    break
-                key = rows[0][0]
-                oldest = min(oldest, id_time_ms(key[QUEUE_BYTES + 1 :]))
-                low = prefix_end(key[: QUEUE_BYTES + 1])
-        self._store.release()
-        return now - oldest
-
     def set_accepts_creates(self, accepts: bool) -> None:
         """Whether there is disk space for new tasks; claims and results go on either way."""
         self.accepts_creates = self.tasks.accepts_creates = accepts
@@ -326,9 +260,7 @@ class Scheduler:
                 return 0
             if self._may_sweep():
                 times.append(tasks.retention.next_time())
-        if self.courier is not None and self.courier.room() > 0:
-            times.append(tasks.outbox.post.next_time())
-        times += [tasks.subscriptions.next_deadline(), self._notifier.next_time()]
+        times += [tasks.subscriptions.next_deadline(), self.outgoing.next_time()]
         # What is left out here goes on when the group is durable or the rows are in memory: both wake the pump.
         return min((time for time in times if time is not None), default=NEVER)
 
@@ -336,9 +268,7 @@ class Scheduler:
         """Decide what there is to decide until the group is full or nothing is left, then hand the group over."""
         self._now = now
         self.watches.run_out(now)
-        if self.courier is not None:
-            self._send_due(now, self.courier)
-        self._notifier.run(now)
+        self.outgoing.run(now)
         if self._untold:
             self._tell(SLICE_ANSWERS)
         while True:
@@ -432,10 +362,9 @@ class Scheduler:
             on_damage=self._on_error,
             shard=self._shard,
             timings=self._timings,
-            in_flight=self._in_flight,
+            in_flight=self.outgoing.in_flight,
         )
-        for tenant in sorted(self._held & self.tasks.registry.tenants.keys()):
-            self.tasks.outbox.post.hold(self.tasks.registry.tenants[tenant].prefix)
+        self.outgoing.begin(self.tasks)
         # Nobody knows which calls were made: each queue with ready tasks counts as one that turned non-empty.
         for prefix in self.tasks.subscriptions.with_callbacks():
             queues = self.tasks.registry.by_number[prefix].queues.values()
@@ -759,75 +688,8 @@ class Scheduler:
         tasks.risen.clear()
 
     def _risen(self, prefix: bytes | Problem) -> None:
-        """That a queue turned non-empty is durable: who follows it may be called."""
-        queue = None if isinstance(prefix, Problem) else self.tasks.registry.by_prefix.get(prefix)
-        if queue is not None and self.courier is not None:
-            for subscription_id, _ in self.tasks.subscriptions.called_by(queue):
-                self._notifier.rose(self._now, queue.tenant.prefix, subscription_id, queue.command)
-
-    def _notify(self, notification: Notification) -> None:
-        if self.courier is not None:
-            self.courier.notify(self.tasks.registry.by_number[notification.tenant].name, notification)
-
-    def notified(self, now: int, notification: Notification, *, heard: bool) -> None:
-        """The courier is done with a call to a subscriber."""
-        self._notifier.ended(now, notification, heard=heard)
-        self._wake()
-
-    def depth(self, tenant_name: str, command: str) -> int:
-        """How many tasks of a command may be claimed now."""
-        tenant = self.tasks.registry.tenants.get(tenant_name)
-        queue = tenant.dispatching.get(command) if tenant is not None else None
-        return queue.counts[READY_STATE] if queue is not None else 0
-
-    def _depth(self, tenant: bytes, command: str) -> int:
-        return self.depth(self.tasks.registry.by_number[tenant].name, command)
-
-    def _subscription(self, tenant: bytes, subscription_id: bytes) -> Subscription | None:
-        return self.tasks.subscriptions.find(tenant, subscription_id)
-
-    # Webhooks.
-
-    def _send_due(self, now: int, courier: Courier) -> None:
-        outbox = self.tasks.outbox
-        while (room := courier.room()) > 0:
-            next_time = outbox.post.next_time()
-            if next_time is None or next_time > now:
-                return
-            try:
-                found = outbox.take(self._store, now, min(room, COURIER_QUANTUM), self._on_error)
-            except DamagedRow as damage:
-                self._on_error(damage)
-                return
-            for due in found:
-                if not courier.accept(due) and due.tenant not in self._held:
-                    self._held.add(due.tenant)
-                    outbox.post.hold(self.tasks.registry.tenants[due.tenant].prefix)
-
-    def landed(self, delivery_id: bytes, *, settled: bool) -> None:
-        """The courier is done with a delivery: its `Settle` was answered, with a Problem where not `settled`."""
-        self.tasks.outbox.landed(delivery_id, settled=settled)
-        self._wake()
-
-    def resume_deliveries(self, tenant: str) -> None:
-        """The courier takes deliveries of this tenant again."""
-        if tenant in self._held:
-            self._held.discard(tenant)
-            self.tasks.outbox.post.let_go(self._store, self.tasks.registry.tenants[tenant].prefix)
-        self._wake()
-
-    def read_letter(self, delivery_id: bytes) -> Letter | None:
-        """What a delivery says, None where it is delivered or forgotten. Raises DamagedRow."""
-        try:
-            row = self._store.get(LETTER, delivery_id)
-            return decode_letter(row) if row is not None else None
-        except DamagedRow:
-            raise
-        except Exception as error:
-            self._on_error(error)  # as for `read_task`
-            raise
-        finally:
-            self._store.release()
+        if not isinstance(prefix, Problem):
+            self.outgoing.rose(self._now, prefix)
 
     # Waking those who wait.
 

@@ -223,10 +223,10 @@ class Courier:
         self._start_some()
         if tenant in self._waiting_tenants and self.lanes.is_half_empty_for(tenant):
             self._waiting_tenants.discard(tenant)
-            self._scheduler.resume_deliveries(tenant)
+            self._scheduler.outgoing.resume_deliveries(tenant)
 
     def _news(self, tenant: str, command: str, notification_id: str) -> bytes | None:
-        depth = self._scheduler.depth(tenant, command)
+        depth = self._scheduler.reads.depth(tenant, command)
         if not depth:
             return None
         sent_at = time_text(self._clock())
@@ -238,16 +238,16 @@ class Courier:
             self.figures.notified += heard
             self.figures.notifications_failed += not heard
         give_back()
-        self._scheduler.notified(self._clock(), notification, heard=heard)
+        self._scheduler.outgoing.notified(self._clock(), notification, heard=heard)
 
     def _body(self, due: Due) -> bytes | None:
-        letter = self._scheduler.read_letter(due.id)
+        letter = self._scheduler.reads.letter(due.id)
         return None if letter is None else render(letter)
 
     def _settle(self, due: Due, attempt: Attempt | None, give_back: Callable[[], None]) -> None:
         if attempt is None:
             give_back()
-            self._scheduler.landed(due.id, settled=True)
+            self._scheduler.outgoing.landed(due.id, settled=True)
             return
         if attempt.delivered:
             self.figures.sent += 1
@@ -259,7 +259,7 @@ class Courier:
                 self.figures.given_up += 1
                 fields = {"delivery": id_text(due.id), "tenant": due.tenant}
                 log.warning("a webhook was given up: %s", attempt.error, extra=fields)
-            self._scheduler.landed(due.id, settled=not isinstance(outcome, Problem))
+            self._scheduler.outgoing.landed(due.id, settled=not isinstance(outcome, Problem))
             give_back()
 
         self._scheduler.offer(Settle(due.tenant, settled, due.id, attempt.delivered, attempt.error, attempt.final))

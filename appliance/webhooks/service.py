@@ -69,7 +69,7 @@ class Outbound:
             clock=clock,
             claim_url=settings.public_url.rstrip("/") + CLAIM_PATH,
         )
-        scheduler.courier = self.courier
+        scheduler.outgoing.courier = self.courier
 
     def stop(self) -> None:
         """End what is under way; it is made again after the next start."""

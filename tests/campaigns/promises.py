@@ -187,7 +187,7 @@ def _judge_node(store: Store, promises: Promises) -> list[str]:
 def _kept(scheduler: Scheduler, promises: Promises) -> Iterator[str]:
     """Every promise that the store does not keep."""
     known = {**promises.leases, **promises.created, **promises.finished}
-    tasks = {task: scheduler.read_task(TENANT, uuid.UUID(task).bytes) for task in known}
+    tasks = {task: scheduler.reads.task(TENANT, uuid.UUID(task).bytes) for task in known}
     for task, (command, payload) in promises.created.items():
         found = tasks[task]
         if found is None:

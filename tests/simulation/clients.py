@@ -188,13 +188,13 @@ class Reader(Client):
             self.think()
 
     def _read(self, node: Node, tenant: str, task_id: bytes) -> None:
-        task = node.scheduler.read_task(tenant, task_id)
+        task = node.scheduler.reads.task(tenant, task_id)
         ledger = self.world.ledger
         state = task.state if task is not None else None
         if state != ledger.states.get(task_id):
             raise Violation("reads", f"task {task_id.hex()} was read as {state}, durable is another")
         for other in self.plan.tenants:
-            if other != tenant and node.scheduler.read_task(other, task_id) is not None:
+            if other != tenant and node.scheduler.reads.task(other, task_id) is not None:
                 raise Violation("Q19", f"tenant {other} reads task {task_id.hex()} of {tenant}")
 
     def _watch(self, node: Node, tenant: str, task_id: bytes) -> None:

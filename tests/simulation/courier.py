@@ -51,7 +51,7 @@ class Courier:
     def _notified(self, notification: Notification) -> None:
         if self._node.alive:
             heard = not self._world.faults or self._rng.random() >= self._world.plan.receiver_failure_chance
-            self._node.scheduler.notified(self._node.now(), notification, heard=heard)
+            self._node.scheduler.outgoing.notified(self._node.now(), notification, heard=heard)
 
     def _next(self) -> None:
         while self._parked and self._under_way < self._slots:
@@ -61,7 +61,7 @@ class Courier:
     def _attempted(self, due: Due) -> None:
         if not self._node.alive:
             return
-        letter = self._node.scheduler.read_letter(due.id)
+        letter = self._node.scheduler.reads.letter(due.id)
         fails = self._world.faults and self._rng.random() < self._world.plan.receiver_failure_chance
         heard = not fails or self._rng.random() < 0.3  # a receiver may get it and fail to say so
         if heard:
@@ -72,12 +72,12 @@ class Courier:
 
         def settled(outcome: bool | Problem) -> None:
             self._under_way -= 1
-            self._node.scheduler.landed(due.id, settled=not isinstance(outcome, Problem))
+            self._node.scheduler.outgoing.landed(due.id, settled=not isinstance(outcome, Problem))
             self._next()
             for tenant in sorted(self._full):
                 if sum(each.tenant == tenant for each in self._parked) < PARKED_PER_TENANT_MAX:
                     self._full.discard(tenant)
-                    self._node.scheduler.resume_deliveries(tenant)
+                    self._node.scheduler.outgoing.resume_deliveries(tenant)
 
         for attempted in self._world.watchers.attempted:
             attempted(due, delivered=not fails, final=final)

@@ -28,6 +28,7 @@ from appliance.tasks.model import CreateBatch
 from appliance.tasks.outbox import Outbox
 from appliance.tasks.pauses import Pauses
 from appliance.tasks.queues import Tenant
+from appliance.tasks.reads import Reads
 from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.subscriptions import Subscriptions
 from appliance.tasks.watches import Watches
@@ -336,11 +337,13 @@ def _batch_in_two_commits() -> list[Any]:
 
 
 def _undurable_reads() -> list[Any]:
-    def read_task(self: Scheduler, tenant_name: str, task_id: bytes) -> Any:
-        state = self.tasks.own_state(tenant_name, task_id)
-        return self.tasks.task(task_id) if state is not None else None
+    real = Scheduler._begin_epoch
 
-    return [patch.object(Scheduler, "read_task", read_task)]
+    def begin(self: Scheduler, now: int) -> None:
+        real(self, now)
+        self.reads = Reads(self.overlay, lambda: self.tasks.registry, self._on_error)
+
+    return [patch.object(Scheduler, "_begin_epoch", begin)]
 
 
 def _watch_not_told() -> list[Any]:

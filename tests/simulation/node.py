@@ -75,7 +75,7 @@ class Node:
             on_error=_raise,
             touch=None if plan.touch == "none" else self._touch,
         )
-        self.scheduler.courier = Courier(self)
+        self.scheduler.outgoing.courier = Courier(self)
         self._wake()
 
     # What clients do.

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from appliance.api.streams import producer, readys, worker
-from appliance.tasks import lines, operators, queues, scheduler, shares, watches, window
+from appliance.tasks import lines, operators, outgoing, queues, scheduler, shares, watches, window
 from appliance.tasks.backoff import POLICIES
 from appliance.tasks.settings import TaskSettings
 
@@ -26,6 +26,7 @@ DAY_MS = 24 * HOUR_MS
 _MODULES = {
     "lines": lines,
     "operators": operators,
+    "outgoing": outgoing,
     "producer": producer,
     "queues": queues,
     "readys": readys,
@@ -166,7 +167,7 @@ def _constants(rng: Random) -> dict[str, int]:
     return {
         "scheduler.INBOX_QUANTUM": rng.choice((1, 3, 64)),
         "scheduler.TIMER_QUANTUM": rng.choice((1, 2, 64)),
-        "scheduler.COURIER_QUANTUM": rng.choice((1, 3, 64)),
+        "outgoing.COURIER_QUANTUM": rng.choice((1, 3, 64)),
         "scheduler.SWEEP_QUANTUM": rng.choice((1, 3, 250)),
         "scheduler.REFILL_KEYS": rng.choice((2, 4, 1_024)),
         "scheduler.REFILL_QUEUES": rng.choice((1, 4)),

@@ -143,7 +143,7 @@ class Desk:
 
     def read(self, task: Task, tenant: str = TENANT) -> Task:
         """The task as it is durable."""
-        found = self.scheduler.read_task(tenant, task.id)
+        found = self.scheduler.reads.task(tenant, task.id)
         assert found is not None
         return found
 

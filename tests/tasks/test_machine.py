@@ -568,7 +568,7 @@ def test_the_sweep_takes_what_has_ended_and_leaves_the_rest(desk: Desk) -> None:
     desk.pass_ms(1)
     assert set(desk.store.rows[STATE]) == set(desk.store.rows[BODY]) == {alive.id}
     assert desk.store.rows[EXPIRE] == {}
-    assert desk.scheduler.read_task(TENANT, alive.id) is not None
+    assert desk.scheduler.reads.task(TENANT, alive.id) is not None
 
 
 def test_the_sweep_does_not_take_a_dead_letter_that_lives_again(desk: Desk) -> None:

@@ -49,12 +49,12 @@ class Office(Desk):
     def __init__(self, courier: Courier | None = None, settings: TaskSettings = SETTINGS) -> None:
         self.courier = courier or Courier()
         super().__init__(settings)
-        self.scheduler.courier = self.courier
+        self.scheduler.outgoing.courier = self.courier
 
     def restart(self) -> None:
         """A new process."""
         self.courier.held.clear()
-        self.start().courier = self.courier
+        self.start().outgoing.courier = self.courier
         self.settle()
 
     def claimed(self, **fields: Any) -> Task:
@@ -73,7 +73,7 @@ class Office(Desk):
         self.courier.held.remove(due)
         error = "" if delivered else "refused"
         outcome = self.ask(Settle(due.tenant, unheard, due.id, delivered, error, final))
-        self.scheduler.landed(due.id, settled=True)
+        self.scheduler.outgoing.landed(due.id, settled=True)
         self.settle()
         assert isinstance(outcome, bool)
         return outcome
@@ -113,7 +113,7 @@ def test_every_way_to_an_end_makes_one_delivery(way: str) -> None:
     end(office, task)
     (due,) = office.courier.held
     assert (due.url, due.tenant, due.attempts, due.at) == (URL, TENANT, 0, office.now)
-    letter = office.scheduler.read_letter(due.id)
+    letter = office.scheduler.reads.letter(due.id)
     assert letter is not None
     assert (letter.task, letter.command, letter.status, letter.error) == (task.id, "mail", status, error)
     assert letter.result == (b"1" if status == COMPLETED else b"")
@@ -223,7 +223,7 @@ def test_an_attempt_whose_group_was_lost_is_made_again() -> None:
     office.fail()
     office.settle()
     assert code(heard[0]) == "unavailable" and office.courier.held == []
-    office.scheduler.landed(due.id, settled=False)
+    office.scheduler.outgoing.landed(due.id, settled=False)
     office.settle()
     assert [each.id for each in office.courier.held] == [due.id]
 
@@ -236,7 +236,7 @@ def test_a_tenant_whose_share_is_full_keeps_nobody_else_waiting() -> None:
         office.ask(finish(task, tenant=tenant))
     assert [due.tenant for due in office.courier.held] == [TENANT, TENANT, "other"]
     office.courier.held.clear()
-    office.scheduler.resume_deliveries(TENANT)
+    office.scheduler.outgoing.resume_deliveries(TENANT)
     office.settle()
     assert [due.tenant for due in office.courier.held] == [TENANT, TENANT]
 
@@ -269,7 +269,7 @@ def test_a_task_that_lives_again_is_delivered_again_under_another_id() -> None:
     office.ask(finish(office.one()))
     (second,) = office.courier.held
     assert second.id != first.id
-    letter = office.scheduler.read_letter(second.id)
+    letter = office.scheduler.reads.letter(second.id)
     assert letter is not None and letter.status == COMPLETED
 
 

@@ -104,8 +104,8 @@ def test_reads_see_only_what_is_durable(desk: Desk) -> None:
 def test_no_tenant_reads_the_task_of_another(desk: Desk) -> None:
     task = desk.create()
     desk.create(tenant="other")
-    assert desk.scheduler.read_task("other", task.id) is None
-    assert desk.scheduler.read_task("nobody", task.id) is None
+    assert desk.scheduler.reads.task("other", task.id) is None
+    assert desk.scheduler.reads.task("nobody", task.id) is None
 
 
 def test_an_answer_that_fails_does_not_keep_the_others_from_theirs(desk: Desk) -> None:

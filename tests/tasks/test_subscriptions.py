@@ -37,12 +37,12 @@ class Office(Desk):
     def __init__(self, **settings: Any) -> None:
         super().__init__(TaskSettings(backoff_policy="fixed", **settings))
         self.courier = Courier()
-        self.scheduler.courier = self.courier
+        self.scheduler.outgoing.courier = self.courier
 
     def restart(self) -> None:
         """A new process."""
         self.courier.calls.clear()
-        self.start().courier = self.courier
+        self.start().outgoing.courier = self.courier
         self.settle()
 
     def subscribe(self, *commands: str, callback: str = "", mode: str = FANOUT, group: str = "", **more: Any) -> bytes:
@@ -59,7 +59,7 @@ class Office(Desk):
         """Who was called about what since the last look; the calls end."""
         calls, self.courier.calls = self.courier.calls, []
         for each in calls:
-            self.scheduler.notified(self.now, each, heard=heard)
+            self.scheduler.outgoing.notified(self.now, each, heard=heard)
         self.settle()
         return [(each.subscription, each.command) for each in calls]
 

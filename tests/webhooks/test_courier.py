@@ -43,7 +43,7 @@ class Office(Desk):
         self.courier = Courier(
             loop, self.scheduler, self.sender, lanes, allow_private=allow_private, clock=lambda: self.now
         )
-        self.scheduler.courier = self.courier
+        self.scheduler.outgoing.courier = self.courier
 
     def ended(self, webhook: str = "https://example.com/hook") -> None:
         """A task with a webhook comes to its end."""

@@ -31,7 +31,7 @@ class OperatedTasks:
         tenant = asked(request.query, caller).tenant
         scheduler = self._context.scheduler
         task_id = _id(name)
-        found = scheduler.read_task(tenant, task_id)
+        found = scheduler.reads.task(tenant, task_id)
         if found is None:
             raise Problem(NOT_FOUND, "no such task")
         return render.operator_task(found, tenant, scheduler.lists.history(tenant, id_text(task_id)))

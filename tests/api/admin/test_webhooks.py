@@ -24,7 +24,7 @@ class Courier:
         delivery_id, tenant = due.id, due.tenant  # type: ignore[attr-defined]
 
         def settled(_outcome: object) -> None:
-            self.node.scheduler.landed(delivery_id, settled=True)
+            self.node.scheduler.outgoing.landed(delivery_id, settled=True)
 
         self.node.scheduler.offer(Settle(tenant, settled, delivery_id, False, "answered 500", self.final))
         return True
@@ -37,14 +37,14 @@ def failed(node: Node, count: int = 1, *, final: bool = True) -> list[str]:
     """Ids of so many tasks whose webhook failed."""
     courier = Courier(node)
     courier.final = final
-    node.scheduler.courier = courier
+    node.scheduler.outgoing.courier = courier
     ids = []
     for _ in range(count):
         ids.append(node.create(webhook="https://example.com:8443/hook/a?token=secret")["id"])
         node.act(node.claim()["id"], "result", {"status": "COMPLETED"})
         node.settle()
         node.now += 1
-    node.scheduler.courier = None
+    node.scheduler.outgoing.courier = None
     return ids
 
 
