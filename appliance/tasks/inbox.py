@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from appliance.tasks.model import Operation
 
+Resume = Callable[[], bool | None]
+"""Has whoever waited for room read again. False: nobody is there any more."""
+
 
 class Inbox:
     """One tenant's undecided operations."""
@@ -20,7 +23,7 @@ class Inbox:
         self.operations: deque[tuple[Operation, int, int]] = deque()
         """Each with its cost in transitions and its size in bytes."""
         self.bytes_count = 0
-        self.held: list[Callable[[], None]] = []
+        self.held: list[Resume] = []
         """Whom to tell when there is room again."""
 
 
@@ -61,7 +64,7 @@ class Inboxes:
             inbox = self._inboxes[operation.tenant]
             inbox.operations.rotate(1)
 
-    def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
+    def when_room(self, tenant: str, resume: Resume) -> None:
         """Call `resume` once when this tenant's inbox is half empty; at once where it is already."""
         inbox = self._inboxes.get(tenant)
         if inbox is None:
@@ -77,7 +80,7 @@ class Inboxes:
         """This tenant's inbox, out of turn, or None where it is empty. Give it back with `done`."""
         return self._inboxes.get(tenant)
 
-    def done(self, inbox: Inbox) -> list[Callable[[], None]]:
+    def done(self, inbox: Inbox) -> list[Resume]:
         """This inbox was served: all others come before it again. Returns whom to tell that there is room again."""
         tenant = inbox.tenant
         assert self._inboxes[tenant] is inbox

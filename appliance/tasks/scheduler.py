@@ -31,7 +31,7 @@ from appliance.errors import INTERNAL, RATE_LIMITED, Problem, unavailable
 from appliance.tasks import operators, timers
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
-from appliance.tasks.inbox import Inbox, Inboxes
+from appliance.tasks.inbox import Inbox, Inboxes, Resume
 from appliance.tasks.lists import Lists
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import (
@@ -66,6 +66,7 @@ from appliance.tasks.shares import (
     INBOX_OPERATIONS,
     KEPT_DIVISOR,
     RESUMED,
+    RESUMED_LOOKS,
     SLICE_ANSWERS,
     SLICE_TRANSITIONS,
     SLICE_TURNS,
@@ -164,7 +165,7 @@ class Scheduler:
         self._shares = Shares()
         self._quiet: dict[str, None] = {}
         self._untold: deque[tuple[Callable[[Any], None], Any]] = deque()
-        self._unread: deque[tuple[str, Callable[[], None]]] = deque()
+        self._unread: deque[tuple[str, Resume]] = deque()
         self._cut = False
         self._fills_until = 0
         self._put_off_in = 0
@@ -226,7 +227,7 @@ class Scheduler:
         """The caller of a poll has gone."""
         self.tasks.subscriptions.leave(poll)
 
-    def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
+    def when_room(self, tenant: str, resume: Resume) -> None:
         """Call `resume` once when this tenant may be read again."""
         self.inboxes.when_room(tenant, resume)
 
@@ -536,18 +537,23 @@ class Scheduler:
     def _read_on(self) -> None:
         """Have a few of those read again who wait for room, as long as there is some; all once no quiet one is there.
 
-        Whom no room is left for needs no wake-up here: what keeps the inbox from being served ends with one.
+        Who has gone meanwhile is none of the few, and whom no room is left for keeps nobody else waiting. It needs no
+        wake-up here: what keeps the inbox from being served ends with one.
         """
-        left = RESUMED if self._shares.uneven else len(self._unread)
-        while self._unread and left:
-            tenant, resume = self._unread[0]
+        uneven = self._shares.uneven
+        left = RESUMED if uneven else len(self._unread)
+        called = False
+        for _ in range(min(len(self._unread), RESUMED_LOOKS) if uneven else left):
+            tenant, resume = self._unread.popleft()
             inbox = self.inboxes.of(tenant)
-            if self._shares.uneven and inbox is not None and len(inbox.operations) * 2 > INBOX_OPERATIONS:
-                return
-            self._unread.popleft()
-            resume()
-            left -= 1
-        if self._unread:
+            if uneven and inbox is not None and len(inbox.operations) * 2 > INBOX_OPERATIONS:
+                self._unread.append((tenant, resume))
+                continue
+            called = True
+            left -= resume() is not False
+            if not left:
+                break
+        if self._unread and called:
             self._wake()
 
     def _tell(self, most: int) -> None:

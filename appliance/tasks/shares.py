@@ -47,6 +47,9 @@ INBOX_OPERATIONS: Final = 4
 RESUMED: Final = 1
 """So many of those who wait for room in an inbox are read again in one turn of the loop beside a quiet tenant."""
 
+RESUMED_LOOKS: Final = 64
+"""So many are looked at for that: some have gone, others' inboxes are full."""
+
 KEPT_DIVISOR: Final = 4
 """So large a part of a group's limits is kept on top for quiet tenants, however full it is: what comes after others
 have filled it need not wait for the next."""

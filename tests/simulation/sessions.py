@@ -19,6 +19,7 @@ from appliance.api.streams.stream import World as StreamWorld
 from appliance.api.streams.worker import WorkerStream
 from appliance.auth.caller import PRODUCER, WORKER_SCOPES, Caller
 from appliance.errors import UNAUTHENTICATED, Problem
+from appliance.tasks.inbox import Resume
 from appliance.tasks.model import Claim, Claimed, CreateBatch, NewTask
 from tests.simulation.contract import Contract, Lease
 from tests.simulation.history import Call, class_of
@@ -74,10 +75,10 @@ class Tap:
         """Whether turns of the loop are to be short."""
         return self._node.scheduler.sliced
 
-    def when_room(self, tenant: str, resume: Callable[[], None]) -> None:
-        def room() -> None:
+    def when_room(self, tenant: str, resume: Resume) -> None:
+        def room() -> bool | None:
             self.full = False
-            resume()
+            return resume()
 
         self._node.scheduler.when_room(tenant, room)
 

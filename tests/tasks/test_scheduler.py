@@ -858,6 +858,39 @@ def test_nobody_is_read_again_while_the_inbox_is_more_than_half_full() -> None:
     assert len(read) == 3
 
 
+def test_who_has_gone_takes_nobodys_turn_to_be_read_again() -> None:
+    desk = _uneven()
+    read: list[int] = []
+    desk.scheduler.offer(create(tenant="noisy"))
+    for number in range(20):
+        desk.scheduler.when_room("noisy", partial(_heard, read, number, there=number % 10 == 0))
+    desk.scheduler.offer(create(tenant="quiet"))
+    desk.scheduler.pump(desk.now)
+    assert read == [0]
+    desk.scheduler.pump(desk.now)
+    assert read == list(range(11))
+
+
+def test_a_full_inbox_keeps_nobody_of_another_tenant_from_being_read_again() -> None:
+    desk = _uneven()
+    read: list[str] = []
+    desk.scheduler.offer(create(tenant="noisy"))
+    desk.scheduler.when_room("noisy", partial(_ask_for_much, desk, []))
+    desk.scheduler.when_room("noisy", partial(read.append, "noisy"))
+    desk.scheduler.pump(desk.now)
+    desk.scheduler.offer(create(tenant="other"))
+    desk.scheduler.when_room("other", partial(read.append, "other"))
+    desk.scheduler.pump(desk.now)
+    assert read == ["other"]
+    desk.settle()
+    assert read == ["other", "noisy"]
+
+
+def _heard(read: list[int], number: int, *, there: bool) -> bool:
+    read.append(number)
+    return there
+
+
 def _ask_for_much(desk: Desk, read: list[int]) -> None:
     read.append(len(desk.scheduler.inboxes))
     assert read[-1] * 2 <= INBOX_OPERATIONS

@@ -211,9 +211,10 @@ class Stream:
             release = self.call.hold(connection=self.world.scheduler.sliced)
             self.world.scheduler.when_room(operation.tenant, partial(self._resume, release))
 
-    def _resume(self, release: Callable[[], None]) -> None:
+    def _resume(self, release: Callable[[], None]) -> bool:
         self._holding = False
         release()
+        return not self._over
 
     def _answered(self) -> None:
         """An operation's outcome was dealt with."""
