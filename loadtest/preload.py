@@ -18,6 +18,7 @@ from appliance.engine.committer import Committer, CommitTimes
 from appliance.engine.faults import StoreError
 from appliance.engine.group import TableWrites
 from appliance.engine.rows import DLQ, PENDING, Body, Mark, QueueRow, State, encode_row, seal
+from appliance.engine.stamp import writing
 from appliance.engine.store import MARK_KEY, Store
 from appliance.engine.tables import (
     BODY,
@@ -218,7 +219,7 @@ def _dead_rows(ids: Ids, start_ms: int, number: int, count: int, command: str, p
 
 
 def _append(store: Store, tasks: list[Rows]) -> None:
-    with store.environment.begin(write=True) as txn:
+    with writing(store.environment) as txn:
         for same_table in zip(*tasks, strict=True):
             table = same_table[0][0]
             rows = [(key, seal(table, key, content)) for _, key, content in same_table]
@@ -234,7 +235,7 @@ def _finish(store: Store, tenant: str, command: str, counters: QueueRow, last_id
         (QUEUE, queue_prefix(_NUMBER, _NUMBER), encode_row(counters)),
         (META, MARK_KEY, encode_row(Mark(last_id, _now_ms(), _NUMBER + 1))),
     )
-    with store.environment.begin(write=True) as txn:
+    with writing(store.environment) as txn:
         for table, key, content in rows:
             txn.put(key, seal(table, key, content), db=store.databases[table])
 

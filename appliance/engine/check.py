@@ -16,6 +16,7 @@ from appliance.engine.audit import Audit
 from appliance.engine.disk import DirectoryLock
 from appliance.engine.faults import DiskNotTrusted, StoreRefused
 from appliance.engine.findings import FILE, KEY, Report
+from appliance.engine.stamp import STAMP_KEY, turned_back
 from appliance.engine.store import Store, open_read_only
 from appliance.engine.tables import TABLE_NAMES
 from appliance.engine.walk import Progress, Walk
@@ -73,9 +74,12 @@ def _databases(environment: lmdb.Environment, report: Report) -> "dict[int, lmdb
             databases[table] = environment.open_db(name.encode(), create=False)
         except lmdb.Error as error:
             report.add(FILE, table, b"", f"the table cannot be opened: {error}")
-    known = {name.encode() for name in TABLE_NAMES}
+    known = {STAMP_KEY, *(name.encode() for name in TABLE_NAMES)}
     with environment.begin() as snapshot, snapshot.cursor() as cursor:
         for found in cursor.iternext(keys=True, values=False):
             if found not in known:
                 report.add(KEY, None, found, "there is a table of this name, which no part of the store knows")
+        wrong = turned_back(snapshot)
+        if wrong:
+            report.add(FILE, None, STAMP_KEY, wrong)
     return databases

@@ -24,6 +24,7 @@ from appliance.engine import crashpoints
 from appliance.engine.crashpoints import reach
 from appliance.engine.faults import FULL_DISK_BYTES, DiskNotTrusted, StoreError, failure
 from appliance.engine.group import TableWrites
+from appliance.engine.stamp import stamp
 from appliance.engine.store import Store
 
 _NS_PER_MS: Final = 1_000_000
@@ -175,6 +176,8 @@ class Committer:
                     cursor.putmulti(puts)
             rows += len(deletes) + len(puts)
             reach(crashpoints.APPLIED[table])
+        if rows:
+            stamp(txn)
         return rows
 
     def _disk_free_bytes(self) -> int:

@@ -18,11 +18,12 @@ from appliance.engine.crashpoints import reach
 from appliance.engine.disk import DirectoryLock, free_bytes, make_directory, refuse_remote, sync, sync_names
 from appliance.engine.faults import DiskNotTrusted, StoreRefused, failure
 from appliance.engine.rows import DamagedRow, decode_number, encode_row, seal, unseal, unseal_all
+from appliance.engine.stamp import turned_back, writing
 from appliance.engine.tables import META, TABLE_NAMES
 from appliance.engine.upgrade import OLDEST_FORMAT, upgrade
 
-FORMAT_VERSION: Final = 3
-"""1 had no tables for webhooks."""
+FORMAT_VERSION: Final = 4
+"""See upgrade for what each one added."""
 FORMAT_KEY: Final = b"format"
 MARK_KEY: Final = b"mark"
 
@@ -88,8 +89,8 @@ class Store:
             environment = _open_environment(directory, map_bytes)
             try:
                 if is_older(environment):
-                    upgrade(environment, FORMAT_KEY, FORMAT_VERSION)
-                require_format(environment)
+                    upgrade(environment, FORMAT_KEY, _format_of(environment), FORMAT_VERSION)
+                require_sound(environment)
                 reach(crashpoints.OPENED)
                 return cls(directory, lock, environment)
             except BaseException:
@@ -218,8 +219,9 @@ def databases_of(environment: lmdb.Environment) -> list["lmdb._Database"]:
         raise DiskNotTrusted(f"the store at {environment.path()} is damaged: {error}") from error
 
 
-def require_format(environment: lmdb.Environment) -> None:
-    """Raise StoreRefused where the file is no store, or one of another version; DiskNotTrusted where it is damaged."""
+def require_sound(environment: lmdb.Environment) -> None:
+    """Raise StoreRefused where the file is no store, or one of another version; DiskNotTrusted where it is damaged, or
+    its rows are older than its newest transaction."""
     path = environment.path()
     version = _format_of(environment)
     if version < FORMAT_VERSION:
@@ -232,10 +234,17 @@ def require_format(environment: lmdb.Environment) -> None:
             f"the store at {path} has format version {version}, this program reads version {FORMAT_VERSION}: "
             "install the release that wrote it, or a newer one"
         )
+    try:
+        with environment.begin() as snapshot:
+            wrong = turned_back(snapshot)
+    except lmdb.Error as error:
+        raise DiskNotTrusted(f"the store at {path} cannot be read: {error}") from error
+    if wrong:
+        raise DiskNotTrusted(f"the store at {path} is damaged: {wrong}; restore it from a copy")
 
 
 def is_older(environment: lmdb.Environment) -> bool:
-    """Whether the file is a store of an older format that opening it brings up. Raises as `require_format` does."""
+    """Whether the file is a store of an older format that opening it brings up. Raises as `require_sound` does."""
     return OLDEST_FORMAT <= _format_of(environment) < FORMAT_VERSION
 
 
@@ -267,7 +276,7 @@ def open_read_only(directory: Path, *, older: bool = False) -> lmdb.Environment:
     environment = _open_environment(directory, MAP_BYTES, readonly=True)
     try:
         if not (older and is_older(environment)):
-            require_format(environment)
+            require_sound(environment)
     except BaseException:
         environment.close()
         raise
@@ -287,7 +296,7 @@ def open_beside(directory: Path) -> lmdb.Environment:
     _make_readers_file(directory, path.stat())
     environment = _open_environment(directory, MAP_BYTES, readonly=True, beside=True)
     try:
-        require_format(environment)
+        require_sound(environment)
     except BaseException:
         environment.close()
         raise
@@ -358,7 +367,7 @@ def _make_empty(directory: Path) -> None:
             lmdb.open(
                 str(path), map_size=_MAP_BYTES_MIN, subdir=False, mode=0o600, max_dbs=_TABLES_MAX, lib_version=_LIBRARY
             ) as environment,
-            environment.begin(write=True) as txn,
+            writing(environment) as txn,
         ):
             databases = [environment.open_db(name.encode(), txn=txn) for name in TABLE_NAMES]
             txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(FORMAT_VERSION)), db=databases[META])

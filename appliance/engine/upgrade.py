@@ -5,6 +5,7 @@ what a row means beyond what has to be filled in.
 
     1 → 2    the tables of webhooks
     2 → 3    `dead`, `control` and `audit`; sizes of payloads in states, and their sums in the counters of queues
+    3 → 4    the stamp. A release that doesn't write it must not write to the store: its commits would look turned back
 """
 
 from pathlib import Path
@@ -24,18 +25,22 @@ from appliance.engine.rows import (
     seal,
     unseal,
 )
+from appliance.engine.stamp import writing
 from appliance.engine.tables import BODY, DEAD, META, QUEUE, STATE, TABLE_NAMES, dead_key
 
 OLDEST_FORMAT: Final = 1
 """The oldest format that can be brought up."""
+_FILLED: Final = 3
+"""The format from which on tasks have what `_fill` gives them."""
 
 
-def upgrade(environment: lmdb.Environment, format_key: bytes, to_version: int) -> None:
+def upgrade(environment: lmdb.Environment, format_key: bytes, from_version: int, to_version: int) -> None:
     """Bring a store of any format from `OLDEST_FORMAT` on up to `to_version`; raises a StoreError."""
     try:
-        with environment.begin(write=True) as txn:
+        with writing(environment) as txn:
             databases = [environment.open_db(name.encode(), txn=txn) for name in TABLE_NAMES]
-            _fill(txn, databases)
+            if from_version < _FILLED:
+                _fill(txn, databases)
             txn.put(format_key, seal(META, format_key, encode_row(to_version)), db=databases[META])
     except lmdb.Error as error:
         raise failure(error, free_bytes(Path(environment.path()))) from error

@@ -29,6 +29,7 @@ import lmdb
 from appliance.auth.caller import PRODUCER, WORKER
 from appliance.engine.datafile import DATA_NAME
 from appliance.engine.rows import encode_row, seal
+from appliance.engine.stamp import writing
 from appliance.engine.store import FORMAT_KEY, FORMAT_VERSION
 from appliance.engine.tables import META, TABLE_NAMES
 from tests.campaigns import shim
@@ -450,7 +451,7 @@ def _read_all(scene: Scene) -> list[str]:
 def _set_format(directory: Path, version: int) -> None:
     with (
         lmdb.open(str(directory), max_dbs=64, map_size=1 << 30, lib_version=0) as environment,
-        environment.begin(write=True) as transaction,
+        writing(environment) as transaction,
     ):
         table = environment.open_db(TABLE_NAMES[META].encode(), transaction, create=False)
         transaction.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(version)), db=table)

@@ -11,6 +11,7 @@ import lmdb
 import pytest
 
 from appliance.engine.rows import encode_row, seal
+from appliance.engine.stamp import writing
 from appliance.engine.store import FORMAT_KEY, FORMAT_VERSION
 from appliance.engine.tables import META, TABLE_NAMES
 from tests.e2e.node import Node, codeq, free_port
@@ -124,7 +125,7 @@ def test_a_store_of_a_newer_format_is_refused(own_node: Node) -> None:
         lmdb.open(
             str(own_node.folder / "data"), max_dbs=32, map_size=1 << 30, subdir=True, lib_version=0
         ) as environment,
-        environment.begin(write=True) as transaction,
+        writing(environment) as transaction,
     ):
         table = environment.open_db(TABLE_NAMES[META].encode(), transaction, create=False)
         transaction.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(FORMAT_VERSION + 1)), db=table)

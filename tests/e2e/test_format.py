@@ -5,6 +5,7 @@ from pathlib import Path
 import lmdb
 
 from appliance.engine.rows import encode_row, seal
+from appliance.engine.stamp import writing
 from appliance.engine.store import FORMAT_KEY, FORMAT_VERSION
 from appliance.engine.tables import META, TABLE_NAMES
 from tests.e2e.node import Node
@@ -15,7 +16,7 @@ def set_format(directory: Path, version: int) -> None:
     """What a release with this format would have written; the store is closed."""
     with lmdb.open(str(directory), max_dbs=32, map_size=1 << 30, create=False) as environment:
         meta = environment.open_db(TABLE_NAMES[META].encode(), create=False)
-        with environment.begin(write=True) as txn:
+        with writing(environment) as txn:
             txn.put(FORMAT_KEY, seal(META, FORMAT_KEY, encode_row(version)), db=meta)
 
 

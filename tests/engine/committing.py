@@ -90,7 +90,7 @@ def lmdb_error(code: int) -> lmdb.Error:
 
 
 class FailingEnvironment:
-    """An environment that raises `error` once, at "begin", "put", "delete" or "commit", and works otherwise."""
+    """An environment that raises `error` once, at one of "begin", "put", "delete", "stamp" and "commit"."""
 
     def __init__(self, environment: lmdb.Environment, place: str, error: BaseException) -> None:
         self._environment = environment
@@ -131,3 +131,10 @@ class FailingTransaction:
     def cursor(self, database: "lmdb._Database") -> "lmdb.Cursor[bytes]":
         self._environment.fail_at("put")
         return self._txn.cursor(database)
+
+    def id(self) -> int:
+        return self._txn.id()
+
+    def put(self, key: bytes, value: bytes) -> bool:
+        self._environment.fail_at("stamp")
+        return self._txn.put(key, value)

@@ -22,6 +22,7 @@ from appliance.engine.rows import (
     encode_row,
     seal,
 )
+from appliance.engine.stamp import writing
 from appliance.engine.store import MARK_KEY, Store
 from appliance.engine.tables import (
     AUDIT,
@@ -132,7 +133,7 @@ def sound_rows() -> Rows:
 def fill(directory: Path, rows: Rows) -> Path:
     """Make a store with these rows in it, and close it."""
     store = Store.open(directory)
-    with store.environment.begin(write=True) as txn:
+    with writing(store.environment) as txn:
         for (table, key), content in rows.items():
             txn.put(key, seal(table, key, content), db=store.databases[table])
     store.close()

@@ -18,10 +18,11 @@ from appliance.engine.datafile import DATA_NAME
 from appliance.engine.disk import LOCK_NAME, DirectoryLock
 from appliance.engine.faults import DeadlineExceeded, DiskNotTrusted, NoSpace, StoreLocked, StoreRefused
 from appliance.engine.rows import seal
+from appliance.engine.stamp import writing
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY, STATE, TABLE_COUNT
 from tests.engine.filling import READY_TASK, fill, sound_rows
-from tests.engine.test_upgrade import old_rows, old_store
+from tests.engine.test_upgrade import TABLES_OF, old_rows, old_store
 
 Rows = list[list[tuple[bytes, bytes]]]
 
@@ -78,7 +79,7 @@ def test_a_store_that_is_open_is_backed_up_and_goes_on(data: Path, tmp_path: Pat
         [sys.executable, "-c", program, data, tmp_path / "copy"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "6\n"
-    with store.environment.begin(write=True) as txn:
+    with writing(store.environment) as txn:
         txn.put(b"new", seal(BODY, b"new", b""), db=store.databases[BODY])
     store.close()
     assert check(tmp_path / "copy", quiet().check).clean
@@ -127,7 +128,7 @@ def test_a_directory_in_use_is_neither_restored_into_nor_taken_for_a_backup(data
     assert not (tmp_path / "x").exists() and not (tmp_path / "new" / DATA_NAME).exists()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", TABLES_OF)
 def test_a_backup_of_an_older_format_is_brought_up_when_it_is_restored(tmp_path: Path, version: int) -> None:
     (tmp_path / "old").mkdir()
     old_store(tmp_path / "old", version, old_rows(version))

@@ -38,6 +38,7 @@ from appliance.engine.rows import (
     decode_state,
     encode_row,
 )
+from appliance.engine.stamp import writing
 from appliance.engine.store import FORMAT_KEY, FORMAT_VERSION, MARK_KEY, Store
 from appliance.engine.tables import (
     AUDIT,
@@ -240,7 +241,7 @@ def test_a_wrong_seal_is_found_in_every_table(tmp_path: Path, table: int) -> Non
     store = Store.open(tmp_path)
     key, _ = store.scan(table, b"", b"\xff" * 600, 10)[-1]
     store.release()
-    with store.environment.begin(write=True) as txn:
+    with writing(store.environment) as txn:
         row = txn.get(key, b"", store.databases[table])
         txn.put(key, row[:-1] + bytes([row[-1] ^ 1]), db=store.databases[table])
     store.close()
@@ -253,7 +254,7 @@ def test_a_missing_table_and_an_unknown_one_are_found(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path), max_dbs=32, lib_version=0) as environment:
         state_table = environment.open_db(b"state")
         environment.open_db(b"strange")
-        with environment.begin(write=True) as txn:
+        with writing(environment) as txn:
             txn.drop(state_table)
     report = checked(tmp_path)
     assert [(each.kind, each.table, each.key) for each in report.findings] == [

@@ -19,7 +19,7 @@ from appliance.engine.store import Store
 from appliance.engine.tables import BODY, META, STATE
 from tests.engine.committing import FailingEnvironment, Outcomes, group_of, lmdb_error, rows_of
 
-PLACES = ("begin", "delete", "put", "commit")
+PLACES = ("begin", "delete", "put", "stamp", "commit")
 
 
 @pytest.fixture

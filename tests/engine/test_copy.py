@@ -17,6 +17,7 @@ import pytest
 from appliance.engine.copy import copy
 from appliance.engine.datafile import DATA_NAME
 from appliance.engine.faults import DeadlineExceeded, DiskNotTrusted, NoSpace, StoreRefused
+from appliance.engine.stamp import writing
 from appliance.engine.store import Store, open_read_only
 from appliance.engine.tables import BODY, META, STATE, TABLE_COUNT
 from tests.engine.committing import Outcomes, group_of, rows_of
@@ -59,7 +60,7 @@ def test_a_copy_holds_the_same_rows_and_can_be_opened(store: Store, tmp_path: Pa
 
 
 def test_a_compact_copy_leaves_free_pages_out(store: Store, tmp_path: Path) -> None:
-    with store.environment.begin(write=True) as txn:
+    with writing(store.environment) as txn:
         for table, key, _ in rows_of(1, 4900):
             txn.delete(key, db=store.databases[table])
     whole = copy(store.environment, tmp_path / "whole", DEADLINE_SECONDS, ignore)

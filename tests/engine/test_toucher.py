@@ -10,6 +10,7 @@ import lmdb
 import pytest
 
 from appliance.engine import toucher as toucher_module
+from appliance.engine.stamp import writing
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY, READY
 from appliance.engine.toucher import JOBS_MAX, Toucher
@@ -19,7 +20,7 @@ from tests.engine.committing import WAIT_SECONDS, Calls
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path)
-    with opened.environment.begin(write=True) as txn:
+    with writing(opened.environment) as txn:
         for number in range(100):
             txn.put(b"%02d" % number, bytes(100), db=opened.databases[BODY])
     yield opened
