@@ -12,8 +12,9 @@ KEPT_BYTES: Final = 16 << 20
 """What each heap keeps at its end: a few of the largest messages and of the largest groups. Idle, it's swapped like any
 other memory."""
 
-LARGE_BYTES: Final = 1 << 20
-"""Blocks of more than this are the system's own, and go back to it at once."""
+LARGE_BYTES: Final = 8 << 20
+"""Blocks of more than this are the system's own, and go back to it at once: no message is that large. A message is put
+together in a block that grows, and is copied when it's whole."""
 
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3

@@ -158,7 +158,7 @@ def reader(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
             raise _too_deep() from None
         except msgspec.DecodeError as error:
             raise invalid(str(error)) from None
-        if body.count(b"[") + body.count(b"{") > DEPTH_MAX and too_deep(body):
+        if too_deep(body):
             raise _too_deep()
         return value
 
@@ -186,12 +186,19 @@ _NET: Final = bytes(_steps(brackets, _EIGHT) & 0xFF for brackets in range(256))
 _PEAK: Final = bytes(max(_steps(brackets, count) for count in range(_EIGHT + 1)) for brackets in range(256))
 """The deepest place among them."""
 
+_COUNTED_BYTES_MAX: Final = 4 << 10
+
 _NOT_KEPT: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS + b'"')
 
 
 def too_deep(text: bytes, depth_max: int = DEPTH_MAX) -> bool:
     """Whether arrays and objects of a valid JSON text are nested deeper than this, in linear time: about 10 ns
     for each bracket, since the largest body may be nothing but brackets and the event loop waits for this."""
+    if len(text) <= _COUNTED_BYTES_MAX:
+        if text.count(b"[") + text.count(b"{") <= depth_max:
+            return False
+    elif not _opens_more_than(text, depth_max):
+        return False
     # A run of backslashes is read in pairs from its left, so what is left of it escapes a quote or nothing.
     unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
     # Two quotes side by side end one text and begin the next, or hold nothing: without them the rest is as before.
@@ -203,6 +210,19 @@ def too_deep(text: bytes, depth_max: int = DEPTH_MAX) -> bool:
     if max(accumulate(after), default=0) <= depth_max - _EIGHT:
         return False
     return max(map(add, accumulate(after, initial=0), eights.translate(_PEAK)), default=0) > depth_max
+
+
+def _opens_more_than(text: bytes, most: int) -> bool:
+    """Whether a text has more opening brackets than this. They are found one by one: to count those of a large text
+    takes ten times as long as to find out that there are few, or many at its beginning."""
+    for bracket in (b"[", b"{"):
+        at = text.find(bracket)
+        while at >= 0:
+            if not most:
+                return True
+            most -= 1
+            at = text.find(bracket, at + 1)
+    return False
 
 
 def _decoder(shape: type[T]) -> Callable[[bytes], T]:

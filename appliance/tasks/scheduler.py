@@ -63,6 +63,7 @@ from appliance.tasks.reads import Reads
 from appliance.tasks.settings import TaskSettings
 from appliance.tasks.shares import (
     FILLING_MS,
+    GROUPS_PASSED,
     INBOX_OPERATIONS,
     KEPT_DIVISOR,
     RESUMED,
@@ -168,7 +169,8 @@ class Scheduler:
         self._unread: deque[tuple[str, Resume]] = deque()
         self._cut = False
         self._fills_until = 0
-        self._put_off_in = 0
+        self._passed = 0
+        self._passed_in = 0
         self.hurried = False
         """Whether an answer is given right now that should leave at once."""
         self._keep_room()
@@ -296,8 +298,8 @@ class Scheduler:
         """Decide what quiet tenants have asked for, and hand it over if the seam is free, without waiting for the pump,
         which still has to come."""
         group = self.overlay.open
-        if self._too_large and group.transitions == 0 and group.number != self._put_off_in:
-            return  # this group begins with what was too large for the one before
+        if self._too_large and group.transitions == 0 and not self._lets_pass(group):
+            return  # this group begins with what was too large for those before
         self._now = now
         self._quiet_turns(now, group)
         self._match(now, group, group.transitions + SLICE_TRANSITIONS)
@@ -471,6 +473,8 @@ class Scheduler:
         # Otherwise the turn stays: the next group begins with the operation that was too large for this one. A tenant
         # that got something in must not keep it, or large operations in a row would shut out all others.
         self._too_large = not fits
+        if fits:
+            self._passed = self._passed_in = 0
         return fits
 
     def _quiet_turns(self, now: int, group: Group) -> None:
@@ -527,12 +531,17 @@ class Scheduler:
 
     def _put_off(self, group: Group, size_bytes: int) -> bool:
         """Whether an operation is to wait until the seam is free, so that small ones of quiet tenants, which come
-        meanwhile, need not share its long commit. It waits for one group at most."""
-        if not self._shares.comes_alone(size_bytes):
-            return False
-        waits = not self._seam.ready() and self._put_off_in in (0, group.number)
-        self._put_off_in = group.number if waits else 0
-        return waits
+        meanwhile, need not share its long commit."""
+        return self._shares.comes_alone(size_bytes) and not self._seam.ready() and self._lets_pass(group)
+
+    def _lets_pass(self, group: Group) -> bool:
+        """Whether what needs a group of its own, or nearly, lets others have this one; so it does a few times."""
+        if group.number != self._passed_in:
+            if self._passed == GROUPS_PASSED:
+                return False
+            self._passed += 1
+            self._passed_in = group.number
+        return True
 
     def _read_on(self) -> None:
         """Have a few of those read again who wait for room, as long as there is some; all once no quiet one is there.

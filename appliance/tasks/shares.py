@@ -30,6 +30,9 @@ group is noisy."""
 SMALL_BYTES: Final = 128 << 10
 """Likewise. An operation with more gets a group for itself."""
 
+GROUPS_PASSED: Final = 2
+"""An operation that needs a group for itself, or did not fit into the one before, lets quiet tenants have so many."""
+
 NOISY_GROUPS: Final = 4
 """Small groups are not filled any more. Then a tenant is noisy that uses as much as so many of them in a period."""
 

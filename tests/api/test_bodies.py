@@ -26,6 +26,9 @@ ONE_BY_ONE_SECONDS = 0.2
 """Far more than it takes to count items, far less than to look at each."""
 
 
+LARGE = 5_000
+
+
 def _depth(value: Any) -> int:
     if isinstance(value, dict):
         return 1 + max(map(_depth, value.values()), default=0)
@@ -52,6 +55,9 @@ def test_depth_is_found_wherever_it_is(steps: list[str], depth_max: int) -> None
         deepest = max(deepest, opened)
     text += "]" * opened
     assert too_deep(text.encode(), depth_max) is (deepest > depth_max)
+    # In a large text brackets are looked for, not counted.
+    for large in ('"' + "x" * LARGE + '"', "0," * LARGE + "0"):
+        assert too_deep(f"[{large},{text or 0}]".encode(), depth_max) is (deepest + 1 > depth_max)
 
 
 @pytest.mark.parametrize(("levels", "deep"), [(DEPTH_MAX, False), (DEPTH_MAX + 1, True)])

@@ -1,6 +1,7 @@
 """A noisy tenant and a quiet one on one node: the quiet one meets no error, and waits at most twice as long as alone.
 
-    python -m tests.campaigns.neighbour [--seconds S] [--backlog N] [--streams N] [--due N] [--ratio R]
+    python -m tests.campaigns.neighbour [--seconds S] [--backlog N] [--streams N] [--due N] [--room MIB]
+                                       [--only WORD] [--ratio R]
 
 The noisy tenant has a backlog, and then one after the other: ten times the creates that its limit allows, creates and
 cycles as fast as streams take them, payloads of 256 KiB, many worker streams that wait, tasks that all become due at
@@ -10,6 +11,9 @@ streams, and times every answer; its quiet time is taken before and after.
 Clients would be on other machines. Here they share the node's cores, so those of the noisy tenant run at the lowest
 priority and take what is left: what is measured is what the node does with their noise, not their part of its cores.
 What that leaves of their competition shows beside processes that only burn CPU.
+
+With room, the file has free pages from the start, as that of a node has once the sweep takes away as much as comes.
+Without, all that the noisy tenant writes makes the file grow, and is written to memory that nobody has used before.
 """
 
 import argparse
@@ -31,6 +35,8 @@ from typing import Final, NamedTuple
 from appliance.bench.measure import Crew, crew
 from appliance.bench.plan import ProcessPlan, Target, WorkerPlan
 from appliance.bench.scenario import Scenario, commands, plans
+from appliance.engine.store import Store
+from appliance.engine.tables import BODY
 from loadtest import preload
 from tests.campaigns.abuse.good import Feeling, Place, Running, behaving
 from tests.campaigns.abuse.load import cpu_seconds
@@ -45,6 +51,7 @@ EXCESS: Final = 10
 PAYLOAD_BYTES: Final = 256 << 10
 LARGE_BATCH: Final = 4
 """A batch is one commit, so one of these writes a megabyte at once."""
+ROOM_ROWS: Final = 64
 BACKLOG_PAYLOAD_BYTES: Final = 200
 BATCH: Final = 1_000
 STREAMS_PER_CONNECTION: Final = 90
@@ -72,6 +79,7 @@ class Sizes(NamedTuple):
     backlog: int
     streams: int
     due: int
+    room_mib: int = 0
 
 
 class Campaign:
@@ -95,6 +103,7 @@ class Campaign:
         preload.append_backlog(
             node.folder / "data", NOISY, "backlog", BACKLOG_PAYLOAD_BYTES, self._sizes.backlog, lambda *_: None
         )
+        _leave_room(node.folder / "data", self._sizes.room_mib)
         try:
             node.up()
             place = Place(node.port, node.folder / "ca.pem", node.producer(QUIET), node.worker(QUIET))
@@ -210,6 +219,24 @@ class Campaign:
             process.join()
 
 
+def _leave_room(directory: Path, mib: int) -> None:
+    """Rows as large as the noisy tenant's payloads, written and deleted, so that their pages are free."""
+    store = Store.open(directory)
+    keys = [bytes([0xFF] * 8) + number.to_bytes(8) for number in range((mib << 20) // PAYLOAD_BYTES)]
+    content = bytes(PAYLOAD_BYTES)
+    try:
+        for start in range(0, len(keys), ROOM_ROWS):
+            with store.environment.begin(write=True, db=store.databases[BODY]) as txn:
+                for key in keys[start : start + ROOM_ROWS]:
+                    txn.put(key, content)
+        for start in range(0, len(keys), ROOM_ROWS):
+            with store.environment.begin(write=True, db=store.databases[BODY]) as txn:
+                for key in keys[start : start + ROOM_ROWS]:
+                    txn.delete(key)
+    finally:
+        store.close()
+
+
 @contextmanager
 def _running(load: list[ProcessPlan]) -> Iterator[None]:
     with crew(load) as made:
@@ -280,10 +307,11 @@ def main() -> int:
     parser.add_argument("--backlog", type=int, default=1_000_000, help="tasks (default %(default)s)")
     parser.add_argument("--streams", type=int, default=1_000, help="that wait (default %(default)s)")
     parser.add_argument("--due", type=int, default=100_000, help="tasks due at once (default %(default)s)")
+    parser.add_argument("--room", type=int, default=0, metavar="MIB", help="free pages in the file (default none)")
     parser.add_argument("--only", default="", metavar="WORD", help="kinds of noise with this in their name")
     parser.add_argument("--ratio", type=float, default=2.0, help="of p99 to the quiet one (default %(default)s)")
     arguments = parser.parse_args()
-    sizes = Sizes(arguments.backlog, arguments.streams, arguments.due)
+    sizes = Sizes(arguments.backlog, arguments.streams, arguments.due, arguments.room)
     with tempfile.TemporaryDirectory(prefix="codeq-neighbour-") as folder:
         felt = Campaign(Path(folder), sizes, lambda text: print(f"... {text}", file=sys.stderr, flush=True)).run(
             arguments.seconds, arguments.only

@@ -103,7 +103,7 @@ def json_text(text: bytes, bytes_max: int, field: str) -> bytes:
         raise _too_deep(field) from None
     except msgspec.DecodeError as error:
         raise invalid(f"{field}: {error}") from None
-    if size > 2 * DEPTH_MAX and text.count(b"[") + text.count(b"{") > DEPTH_MAX and too_deep(text):
+    if size > 2 * DEPTH_MAX and too_deep(text):
         raise _too_deep(field)
     return text
 
