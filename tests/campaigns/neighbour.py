@@ -35,6 +35,7 @@ from typing import Final, NamedTuple
 from appliance.bench.measure import Crew, crew
 from appliance.bench.plan import ProcessPlan, Target, WorkerPlan
 from appliance.bench.scenario import Scenario, commands, plans
+from appliance.engine.stamp import writing
 from appliance.engine.store import Store
 from appliance.engine.tables import BODY
 from loadtest import preload
@@ -226,13 +227,13 @@ def _leave_room(directory: Path, mib: int) -> None:
     content = bytes(PAYLOAD_BYTES)
     try:
         for start in range(0, len(keys), ROOM_ROWS):
-            with store.environment.begin(write=True, db=store.databases[BODY]) as txn:
+            with writing(store.environment) as txn:
                 for key in keys[start : start + ROOM_ROWS]:
-                    txn.put(key, content)
+                    txn.put(key, content, db=store.databases[BODY])
         for start in range(0, len(keys), ROOM_ROWS):
-            with store.environment.begin(write=True, db=store.databases[BODY]) as txn:
+            with writing(store.environment) as txn:
                 for key in keys[start : start + ROOM_ROWS]:
-                    txn.delete(key)
+                    txn.delete(key, db=store.databases[BODY])
     finally:
         store.close()
 
