@@ -287,6 +287,7 @@ class Campaign:
 
     def _judge(self, run: Run, states: list[State]) -> None:
         slices = [states[at : at + SLICE] for at in range(0, len(states), SLICE)]
+        judged_before = self.judged.total()
         with (
             # Here and not in the processes that judge: one that dies leaves its files behind.
             tempfile.TemporaryDirectory(prefix="codeq-states-", dir=_fast_folder()) as scratch,
@@ -302,6 +303,9 @@ class Campaign:
                     self._take(future.result())
                 except BrokenProcessPool:
                     self._died(run, path)
+        judged = self.judged.total() - judged_before
+        if judged != len(states) and not self.broken:
+            raise RuntimeError(f"{judged} of {len(states)} states of {run.folder} were judged before a process died")
         self._say(f"{run.folder.name}: {self.judged[run.kind]:,} states of its kind, {len(self.broken)} broken in all")
 
     def _take(self, judgement: Judgement) -> None:
