@@ -36,6 +36,10 @@ class Kind(IntEnum):
     NOTE = 100
 
 
+class TornRecordError(ValueError):
+    """A record was cut short, and others follow: the run cannot be read any further."""
+
+
 class Record(NamedTuple):
     """One record. `offset` is a place or a size in bytes; `content` is data, a path, or a note's JSON.
 
@@ -82,14 +86,17 @@ class Notes:
 
 
 def read(path: Path) -> list[Record]:
-    """All records of a run. A record that was cut off by the end of its process ends them."""
+    """All records of a run. A record that was cut off by the end of its process ends them.
+
+    Raises TornRecordError where another process went on behind one.
+    """
     data = path.read_bytes()
     records: list[Record] = []
     at = 0
     while at + _HEAD.size <= len(data):
         magic, kind, flag, process, file, serial, offset, length = _HEAD.unpack_from(data, at)
         if magic != _MAGIC:
-            raise ValueError(f"{path} is no record of a run: byte {at}")
+            raise TornRecordError(f"{path}: no record begins at byte {at}")
         at += _HEAD.size
         if at + length > len(data):
             break

@@ -34,7 +34,7 @@ from typing import Any, Final
 
 from tests.campaigns import copying, shim
 from tests.campaigns.crash_states import ALL, State, Timeline, Tree, draw, read_tree, write_tree
-from tests.campaigns.journal import Notes, read
+from tests.campaigns.journal import Notes, TornRecordError, read
 from tests.campaigns.promises import Promises, judge, judge_backups
 from tests.campaigns.storage_load import BACKED_UP, BACKING_UP, Load
 from tests.campaigns.storage_mutants import MUTANTS
@@ -250,13 +250,14 @@ class Campaign:
                     return
 
     def _explained(self, kind: str, number: int, first: list[tuple[Run, Timeline]]) -> tuple[Run, Timeline]:
-        """A run whose record explains its disk. A kill may fall between a write and its record: then once more."""
+        """A run whose record explains its disk. A kill may fall between a write and its record, or into a record that the
+        clients' notes then follow: then once more."""
         for attempt in range(RECORDINGS_MAX):
             run = self._record(kind, number, attempt, first)
-            timeline = run.timeline()
             try:
+                timeline = run.timeline()
                 verify_record(run, timeline)
-            except UnexplainedError as problem:
+            except (UnexplainedError, TornRecordError) as problem:
                 if attempt == RECORDINGS_MAX - 1:
                     raise
                 self._say(f"{problem}; once more")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.campaigns import shim
 from tests.campaigns.crash_states import ALL, CHOICES, NOTHING, TORN, State, Timeline, Tree, read_tree
-from tests.campaigns.journal import DIRECTORY, Kind, Notes, Record, read
+from tests.campaigns.journal import DIRECTORY, Kind, Notes, Record, TornRecordError, read
 
 NAME = b"file"
 
@@ -148,3 +148,19 @@ def test_a_record_explains_every_file(tmp_path: Path) -> None:
     assert [record.note["what"] for record in records if record.kind is Kind.NOTE] == ["before", "after"]
     assert records[0].kind is records[-1].kind is Kind.NOTE
     assert sum(record.kind is Kind.SYNC_END for record in records) == 3
+
+
+@pytest.mark.parametrize("kept_bytes", [1, 40, 60])
+def test_a_record_that_a_kill_cut_short_ends_the_run_or_is_told(tmp_path: Path, kept_bytes: int) -> None:
+    path = tmp_path / "log"
+    notes = Notes(path)
+    notes.add("whole")
+    whole = path.stat().st_size
+    notes.add("cut short", by="a kill", words="x" * 100)
+    os.truncate(path, whole + kept_bytes)
+    assert [record.note for record in read(path)] == [{"what": "whole"}]
+    notes.add("behind it")
+    notes.add("and one more", words="x" * 100)
+    notes.close()
+    with pytest.raises(TornRecordError, match="no record begins at byte"):
+        read(path)
