@@ -250,8 +250,8 @@ class Campaign:
                     return
 
     def _explained(self, kind: str, number: int, first: list[tuple[Run, Timeline]]) -> tuple[Run, Timeline]:
-        """A run whose record explains its disk. A kill may fall between a write and its record, or into a record that the
-        clients' notes then follow: then once more."""
+        """A run whose record explains its disk. A kill may fall between a write and its record, or into a record that
+        notes of the clients then follow: then once more."""
         for attempt in range(RECORDINGS_MAX):
             run = self._record(kind, number, attempt, first)
             try:
