@@ -17,6 +17,9 @@ import yaml
 FILE_BYTES_MAX: Final = 1_048_576
 """A configuration is a few kilobytes; more is a mistake, a device for example."""
 
+DEPTH_MAX: Final = 20
+"""A configuration has a few. Of thousands of brackets the parser would make a second's work."""
+
 ENVIRONMENT_PREFIX: Final = "CODEQ_"
 CLIENT_VARIABLES: Final = frozenset(("CODEQ_URL", "CODEQ_TOKEN", "CODEQ_CA", "CODEQ_PROFILE"))
 """What the commands read that talk to a node; they may well be set where a node is started."""
@@ -151,9 +154,24 @@ def _read(path: Path) -> str:
         raise ConfigError("", line, "is not UTF-8 text", str(path)) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses what is nested too deep, where it becomes so."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self._depth == DEPTH_MAX:
+            mark = parent.start_mark if parent is not None else None
+            raise yaml.MarkedYAMLError(problem=f"is nested deeper than {DEPTH_MAX} levels", problem_mark=mark)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 def _compose(text: str, source: str, key: str) -> yaml.Node | None:
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         message = error.problem or "is not valid YAML"

@@ -196,6 +196,14 @@ def test_a_file_that_is_no_single_mapping_is_an_error(tmp_path: Path, text: str,
     assert error(tmp_path, text).line == line
 
 
+@pytest.mark.parametrize(
+    "text", ["x: " + "[" * 2_000, "{" * 2_000, "x:\n" + "".join(" " * n + "- \n" for n in range(30))]
+)
+def test_a_file_that_is_nested_too_deep_is_refused_where_it_becomes_so(tmp_path: Path, text: str) -> None:
+    found = error(tmp_path, text)
+    assert "is nested deeper than 20 levels" in str(found) and found.line == (20 if text.startswith("x:\n") else 1)
+
+
 def test_an_empty_file_is_a_configuration(tmp_path: Path) -> None:
     assert replace(loaded(tmp_path, ""), source="") == Settings()
 
