@@ -187,6 +187,7 @@ _PEAK: Final = bytes(max(_steps(brackets, count) for count in range(_EIGHT + 1))
 """The deepest place among them."""
 
 _COUNTED_BYTES_MAX: Final = 4 << 10
+"""Up to here the opening brackets of a text are counted, which is faster than to look for each."""
 
 _NOT_KEPT: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS + b'"')
 

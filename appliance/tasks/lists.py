@@ -4,11 +4,9 @@ Owns the bound on what one page may cost, and what a cursor means. Reads durable
 come from the counters in memory and are never counted. A page may be short, or empty, and still have a cursor.
 """
 
-from collections.abc import Callable
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from appliance.engine.overlay import Reader
 from appliance.engine.rows import (
     CLAIMED,
     COMPLETED,
@@ -17,39 +15,29 @@ from appliance.engine.rows import (
     PENDING,
     AuditEntry,
     DamagedRow,
-    State,
     decode_audit_entry,
-    decode_body,
-    decode_state,
 )
 from appliance.engine.tables import (
     AUDIT,
-    BODY,
     DEAD,
     DUE,
     EXPIRE,
     ID_BYTES,
     LEASE,
-    QUEUE_BYTES,
     READY,
-    STATE,
     prefix_end,
 )
 from appliance.tasks import table
-from appliance.tasks.ids import id_time_ms
 from appliance.tasks.model import Task
 from appliance.tasks.outbox import Listed, listed
-from appliance.tasks.queues import Queue, Registry
-from appliance.tasks.reads import reading
+from appliance.tasks.queues import Queue
+from appliance.tasks.reads import AGE_LOOKS_MAX, Durable
 
 LOOKS_MAX: Final = 500
 """Index rows looked at for one page: a few milliseconds of held loop while they are in memory."""
 
 PAGE_BYTES_MAX: Final = 1 << 20
 """Payloads and results in one page; one task more may go beyond it."""
-
-AGE_LOOKS_MAX: Final = 2_000
-"""Looks for the ages of one page of queues: about 4 ms."""
 
 HISTORY_LOOKS_MAX: Final = 2_000
 """Audit entries looked at for the history of one task."""
@@ -92,16 +80,8 @@ class DeliveryPage(NamedTuple):
     cursor: bytes | None
 
 
-class Lists:
-    """What operators read. `registry` gives the queues as they are decided now."""
-
-    def __init__(
-        self, store: Reader, registry: Callable[[], Registry], on_error: Callable[[BaseException], None]
-    ) -> None:
-        """`on_error` hears of damaged rows, and of a store that cannot be read."""
-        self._store = store
-        self._registry = registry
-        self._on_error = on_error
+class Lists(Durable):
+    """What operators read."""
 
     # Webhooks.
 
@@ -110,7 +90,7 @@ class Lists:
         tenant = self._registry().tenants.get(tenant_name)
         if tenant is None or not tenant.number:
             return DeliveryPage([], None)
-        with reading(self._store, self._on_error):
+        with self._reading():
             found, after = listed(
                 self._store, tenant.prefix, given_up=given_up, after=cursor, limit=min(limit, LOOKS_MAX)
             )
@@ -126,7 +106,7 @@ class Lists:
         index, wanted = _INDEX_OF[status]
         prefix = queue.prefix if index in (READY, DEAD) else queue.tenant.prefix
         low = cursor if cursor.startswith(prefix) else prefix
-        with reading(self._store, self._on_error):
+        with self._reading():
             rows = self._store.scan(index, low, prefix_end(prefix), LOOKS_MAX)
             return self._page([key for key, _ in rows], queue.prefix, wanted, limit, more=len(rows) == LOOKS_MAX)
 
@@ -137,7 +117,7 @@ class Lists:
             return Page([], None)
         keys: list[bytes] = []
         more = False
-        with reading(self._store, self._on_error):
+        with self._reading():
             for queue in tenant.queues_with_dead(command, cursor):
                 end = queue.prefix + before.to_bytes(8, "big") if before else prefix_end(queue.prefix)
                 low = max(cursor, queue.prefix)
@@ -164,14 +144,7 @@ class Lists:
 
     def _task(self, task_id: bytes, queue: bytes, status: int) -> Task | None:
         try:
-            row = self._store.get(STATE, task_id)
-            state: State | None = None if row is None else decode_state(row)
-            if state is None or state.status != status or not state.queue.startswith(queue):
-                return None
-            content = self._store.get(BODY, task_id)
-            if content is None:
-                raise DamagedRow(BODY, task_id, "a state without its body")
-            return Task(task_id, decode_body(content), state)
+            return self._durable_task(task_id, lambda state: state.status == status and state.queue.startswith(queue))
         except DamagedRow as damage:
             self._on_error(damage)
             return None
@@ -183,7 +156,7 @@ class Lists:
         queue = self._queue(tenant_name, command)
         if queue is None:
             return None
-        with reading(self._store, self._on_error):
+        with self._reading():
             return queue, self._age(queue, now, AGE_LOOKS_MAX)[0]
 
     def queues(self, tenant_name: str | None, cursor: bytes, limit: int, now: int) -> QueuePage:
@@ -197,7 +170,7 @@ class Lists:
         found = sorted((queue for queue in every if queue.prefix >= cursor), key=attrgetter("prefix"))
         page: list[tuple[Queue, int | None]] = []
         looks = AGE_LOOKS_MAX
-        with reading(self._store, self._on_error):
+        with self._reading():
             for queue in found[:limit]:
                 age, looked = self._age(queue, now, looks)
                 looks -= looked
@@ -206,19 +179,8 @@ class Lists:
 
     def _age(self, queue: Queue, now: int, looks_max: int) -> tuple[int | None, int]:
         """The age of the oldest ready task, and how many looks it took: the first of each priority is its oldest."""
-        oldest, looks = now, 0
-        low, end = queue.prefix, prefix_end(queue.prefix)
-        while queue.counts[table.READY]:
-            if looks == looks_max:
-                return None, looks
-            looks += 1
-            rows = self._store.scan(READY, low, end, 1)
-            if not rows:
-                break
-            key = rows[0][0]
-            oldest = min(oldest, id_time_ms(key[-ID_BYTES:]))
-            low = prefix_end(key[: QUEUE_BYTES + 1])
-        return now - oldest, looks
+        made, looks, enough = self._oldest_ready(queue, now, looks_max)
+        return (now - made if enough else None), looks
 
     # The audit.
 
@@ -229,7 +191,7 @@ class Lists:
             return AuditPage([], None)
         prefix = tenant.prefix
         low = cursor if cursor.startswith(prefix) else prefix
-        with reading(self._store, self._on_error):
+        with self._reading():
             rows = self._store.scan(AUDIT, low, prefix_end(prefix), min(limit, LOOKS_MAX) + 1)
         entries = [decode_audit_entry(content) for _, content in rows]
         kept = [entry for entry in entries if entry.at >= since]
@@ -241,7 +203,7 @@ class Lists:
         tenant = self._registry().tenants.get(tenant_name)
         if tenant is None or not tenant.number:
             return []
-        with reading(self._store, self._on_error):
+        with self._reading():
             rows = self._store.scan(AUDIT, tenant.prefix, prefix_end(tenant.prefix), HISTORY_LOOKS_MAX)
         entries = (decode_audit_entry(content) for _, content in reversed(rows))
         return [entry for entry in entries if entry.target == target]
