@@ -15,12 +15,14 @@ class DurableAnswers(Watcher):
         self._ledger = world.ledger
 
     def answered(self, call: Call) -> None:
+        # The disk may be some groups ahead of the answer, up to the sweep or the purge of the task.
+        swept = self._ledger.swept
         if isinstance(call.outcome, Claimed):
             for task in call.outcome.tasks:
-                self._check_claimed(call, task)
+                if task.id not in swept:
+                    self._check_claimed(call, task)
         for action in call.actions:
-            # The disk may be some groups ahead of the answer, up to the sweep of the task.
-            if action.verdict == OK and action.asked.id not in self._ledger.swept:
+            if action.verdict == OK and action.asked.id not in swept:
                 self._check_action(call, action)
 
     def _check_claimed(self, call: Call, task: Task) -> None:
