@@ -58,6 +58,10 @@ class Deadlines:
             return 0
         return self._order[0][0] if self._order else None
 
+    def is_due(self, now_ms: int) -> bool:
+        """Whether `take` may find something."""
+        return bool(self._turns) or (bool(self._order) and self._order[0][0] <= now_ms)
+
     def oldest_due(self, now_ms: int) -> int | None:
         """The time (ms) of the oldest key that is due in memory, or None: now minus this is the lag."""
         times = [time_of(window.heap[0]) for prefix in self._turns if (window := self._windows[prefix]).heap]

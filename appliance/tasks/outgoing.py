@@ -74,10 +74,11 @@ class Outgoing:
 
     def next_time(self) -> int | None:
         """The next moment (ms) at which `run` has something to do."""
-        times = [self._notifier.next_time()]
-        if self.courier is not None and self.courier.room() > 0:
-            times.append(self._tasks().outbox.post.next_time())
-        return min((time for time in times if time is not None), default=None)
+        call = self._notifier.next_time()
+        delivery = self._tasks().outbox.post.next_time()
+        if delivery is None or self.courier is None or self.courier.room() == 0:
+            return call
+        return delivery if call is None else min(call, delivery)
 
     def run(self, now: int) -> None:
         """Give the courier what is due and durable, as far as it has room, and have subscribers called."""
@@ -116,10 +117,7 @@ class Outgoing:
     def _send_due(self, now: int, courier: Courier) -> None:
         tasks = self._tasks()
         outbox = tasks.outbox
-        while (room := courier.room()) > 0:
-            next_time = outbox.post.next_time()
-            if next_time is None or next_time > now:
-                return
+        while outbox.post.is_due(now) and (room := courier.room()) > 0:
             try:
                 found = outbox.take(self._store, now, min(room, COURIER_QUANTUM), self._on_error)
             except DamagedRow as damage:

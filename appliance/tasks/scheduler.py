@@ -253,19 +253,30 @@ class Scheduler:
     def next_time(self) -> int:
         """The next moment (ms) at which `pump` has something to do without being woken."""
         tasks = self.tasks
-        times = [tasks.waits.next_deadline(), self.watches.next_deadline()]
+        times = [
+            tasks.waits.next_deadline(),
+            self.watches.next_deadline(),
+            tasks.subscriptions.next_deadline(),
+            self.outgoing.next_time(),
+        ]
+        # What is left out here goes on when the group is durable or the rows are in memory: both wake the pump.
         if not self._full(self.overlay.open):
-            if self._rebase:
+            if self._rebase or (self._steps and self._step_quota > 0):
                 return 0
-            times += [tasks.leases.next_time(), tasks.delays.next_time()]
-            times += [tasks.outbox.lapsed.next_time(), tasks.pauses.next_time(), tasks.subscriptions.next_expiry()]
-            if self._steps and self._step_quota > 0:
-                return 0
+            times += (
+                tasks.leases.next_time(),
+                tasks.delays.next_time(),
+                tasks.outbox.lapsed.next_time(),
+                tasks.pauses.next_time(),
+                tasks.subscriptions.next_expiry(),
+            )
             if self._may_sweep():
                 times.append(tasks.retention.next_time())
-        times += [tasks.subscriptions.next_deadline(), self.outgoing.next_time()]
-        # What is left out here goes on when the group is durable or the rows are in memory: both wake the pump.
-        return min((time for time in times if time is not None), default=NEVER)
+        first = NEVER
+        for time in times:
+            if time is not None and time < first:
+                first = time
+        return first
 
     def pump(self, now: int) -> None:
         """Decide what there is to decide until the group is full or nothing is left, then hand the group over."""
@@ -439,6 +450,8 @@ class Scheduler:
 
     def _run_out(self, deadlines: Deadlines, decide: Callable[[int, bytes], None], now: int, quantum: int) -> bool:
         """One tenant's quantum of these. False where nothing has run out."""
+        if not deadlines.is_due(now):
+            return False
         keys = self._take(deadlines, now, quantum)
         if not keys:
             return False
@@ -766,7 +779,8 @@ class Scheduler:
         if not self._may_sweep():
             return
         if not self._sweep_ready:
-            keys = self._take(self.tasks.retention, now, self._sweep_quota)
+            retention = self.tasks.retention
+            keys = self._take(retention, now, self._sweep_quota) if retention.is_due(now) else []
             if not keys or self._touch_first(now, keys):
                 return
             self._sweep_ready = keys
