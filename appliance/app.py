@@ -24,7 +24,7 @@ from appliance import __version__, allocator, live, wiring
 from appliance import log as logs
 from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api
-from appliance.api.canonical import same_json
+from appliance.api.canonical import same_json, same_request
 from appliance.api.rates import Rates
 from appliance.api.streams.app import Streams
 from appliance.api.times import time_text
@@ -111,6 +111,7 @@ class Node:
             wiring.task_settings(settings),
             Random(int.from_bytes(os.urandom(16), "big")),
             same_json=same_json,
+            same_request=same_request,
             timings=Timings(
                 self.metrics.wait.observe_all, self.metrics.run.observe_all, self.metrics.total.observe_all
             ),

@@ -22,6 +22,7 @@ from appliance.engine.toucher import Toucher
 from appliance.errors import unavailable
 from appliance.service.watchdog import Pulse
 from appliance.tasks.clock import Clock
+from appliance.tasks.judgement import SameRequest
 from appliance.tasks.moves import Timings
 from appliance.tasks.scheduler import NEVER, Scheduler
 from appliance.tasks.settings import TaskSettings
@@ -68,6 +69,7 @@ class Driver:
         rng: Random,
         *,
         same_json: Callable[[bytes, bytes], bool],
+        same_request: SameRequest,
         timings: Timings,
         on_fatal: Callable[[StoreError], None],
         on_group: Callable[[int, float, float], None],
@@ -95,6 +97,7 @@ class Driver:
             wake=self.wake,
             now=self.clock.now,
             same_json=same_json,
+            same_request=same_request,
             on_error=self._report,
             touch=self._toucher.touch,
             timings=timings,

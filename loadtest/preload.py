@@ -5,7 +5,6 @@ the very rows that so many creates would have left, appended table by table; a c
 tell the difference. Only for stores that no node has open.
 """
 
-import hashlib
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, Self
 
+from appliance.api.canonical import same_json, same_request, terms_hash
 from appliance.engine.committer import Committer, CommitTimes
 from appliance.engine.faults import StoreError
 from appliance.engine.group import TableWrites
@@ -90,7 +90,8 @@ class Decisions:
             Random(1),
             wake=lambda: None,
             now=_now_ms(),
-            same_json=lambda one, other: one == other,
+            same_json=same_json,
+            same_request=same_request,
             on_error=_raise,
         )
 
@@ -135,13 +136,12 @@ def create_exactly(
     directory: Path, tenant: str, command: str, payload: bytes, task_keys: list[str], told: Progress
 ) -> None:
     """Create a task for each of these idempotency keys through the state machine, in durable batches."""
-    request_hash = hashlib.blake2b(payload, digest_size=16).digest()
+    blank = NewTask(command, payload)
+    hashed = terms_hash(command, blank.priority, blank.max_attempts, blank.webhook, blank.run_at, blank.delay_ms)
     with Decisions(directory) as decisions:
         for done in range(0, len(task_keys), BATCH_TASKS):
             batch = task_keys[done : done + BATCH_TASKS]
-            tasks: list[NewTask | Problem] = [
-                NewTask(command, payload, key=key, request_hash=request_hash) for key in batch
-            ]
+            tasks: list[NewTask | Problem] = [NewTask(command, payload, key=key, terms_hash=hashed) for key in batch]
             outcome = decisions.ask(partial(CreateBatch, tenant, tasks=tasks))
             refused = [each for each in outcome if not isinstance(each, Created)]
             if refused:

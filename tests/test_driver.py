@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from appliance.api.canonical import same_json
+from appliance.api.canonical import same_json, same_request
 from appliance.driver import Driver
 from appliance.engine.faults import DiskNotTrusted, StoreError
 from appliance.engine.store import Store
@@ -66,6 +66,7 @@ class Bench:
             TaskSettings(),
             Random(1),
             same_json=same_json,
+            same_request=same_request,
             timings=Timings(),
             on_fatal=self.fatal.append,
             on_group=lambda transitions, _parked_ms, _commit_ms: self.groups.append(transitions),

@@ -1,4 +1,4 @@
-"""JSON texts compared as values: for the repeat of a result, and for two requests with one idempotency key.
+"""JSON texts compared as values, for the repeat of a result, and two requests with one idempotency key.
 
 Owns one canonical text per JSON value: members sorted by name, no spaces, a number written as an integer where it is
 one. Numbers with a fraction compare as the doubles they stand for, integers exactly. Pure functions.
@@ -11,6 +11,9 @@ from math import isfinite
 from typing import Any, Final
 
 import msgspec
+
+from appliance.engine.rows import Idem
+from appliance.tasks.model import NewTask
 
 HASH_BYTES: Final = 16
 """128 bits: a collision only matters within one idempotency key."""
@@ -46,19 +49,24 @@ def same_json(a: bytes, b: bytes) -> bool:
     return a == b or (bool(a) and bool(b) and canonical(a) == canonical(b))
 
 
-def request_hash(
-    command: str, payload: bytes, priority: int, max_attempts: int, webhook: str, run_at: int, delay_seconds: int
-) -> bytes:
-    """What the contract compares of two creates with one key, defaults filled in; `run_at` in milliseconds."""
-    hashed = _terms_hash(command, priority, max_attempts, webhook, run_at, delay_seconds).copy()
-    hashed.update(canonical(payload))
-    digest: bytes = hashed.digest()
-    return digest
-
-
 @lru_cache(maxsize=256)
-def _terms_hash(*terms: str | int) -> Any:
-    """What a hash of a request begins with: the same for most requests. Nobody may go on with it, but with a copy."""
+def terms_hash(command: str, priority: int, max_attempts: int, webhook: str, run_at: int, delay_seconds: int) -> bytes:
+    """What the contract compares of two creates with one key, defaults filled in, but for the payload; `run_at` in
+    milliseconds. The same for most requests."""
+    return _hash_of_terms(command, priority, max_attempts, webhook, run_at, delay_seconds).digest()
+
+
+def same_request(idem: Idem, payload: bytes, new: NewTask) -> bool:
+    """Whether a create is the one that made the task of its key, which has this payload."""
+    if idem.without_payload:
+        return idem.request_hash == new.terms_hash and same_json(payload, new.payload)
+    delay_seconds = new.delay_ms // 1000
+    hashed = _hash_of_terms(new.command, new.priority, new.max_attempts, new.webhook, new.run_at, delay_seconds)
+    hashed.update(canonical(new.payload))
+    return idem.request_hash == hashed.digest()
+
+
+def _hash_of_terms(*terms: str | int) -> blake2b:
     return blake2b(_encode(terms), digest_size=HASH_BYTES)
 
 

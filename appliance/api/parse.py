@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from appliance.api.bodies import BATCH_ITEMS_MAX, Artifact, CreateBody
-from appliance.api.canonical import request_hash
+from appliance.api.canonical import terms_hash
 from appliance.api.times import parse_time
 from appliance.errors import PAYLOAD_TOO_LARGE, Problem, invalid
 from appliance.tasks.ids import parse_id
@@ -72,7 +72,7 @@ def new_task(
     state = "" if body.trace_state is None else trace_text(body.trace_state, TRACE_STATE_CHARS_MAX, "traceState")
     digest = b""
     if key:
-        digest = request_hash(command, payload, priority, attempts, webhook, run_at, delay_seconds)
+        digest = terms_hash(command, priority, attempts, webhook, run_at, delay_seconds)
     delay_ms = delay_seconds * 1000
     unnamed = body.max_attempts is None
     return NewTask(command, payload, priority, attempts, webhook, key, run_at, delay_ms, parent, state, digest, unnamed)

@@ -126,10 +126,15 @@ class State(msgspec.Struct, array_like=True, gc=False):
 
 
 class Idem(msgspec.Struct, array_like=True, gc=False):
-    """The task that an idempotency key stands for, and the hash of the request that made it."""
+    """The task that an idempotency key stands for, and a hash of the request that made it.
+
+    The hash covers all that is compared but the payload, which is there to be compared itself. In rows from before
+    format 5 it covers the payload too.
+    """
 
     id: bytes
     request_hash: bytes
+    without_payload: bool = False
 
 
 class Letter(msgspec.Struct, array_like=True, gc=False):

@@ -22,7 +22,7 @@ from appliance.engine.stamp import turned_back, writing
 from appliance.engine.tables import META, TABLE_NAMES
 from appliance.engine.upgrade import OLDEST_FORMAT, upgrade
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 """See upgrade for what each one added."""
 FORMAT_KEY: Final = b"format"
 MARK_KEY: Final = b"mark"

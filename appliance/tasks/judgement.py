@@ -7,11 +7,14 @@ know how anything is read or written.
 from collections.abc import Callable
 from typing import Final
 
-from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, State
+from appliance.engine.rows import CLAIMED, COMPLETED, DLQ, FAILED, PENDING, Idem, State
 from appliance.errors import Problem
 from appliance.tasks import table
-from appliance.tasks.model import Finish, OwnerAction
+from appliance.tasks.model import Finish, NewTask, OwnerAction
 from appliance.tasks.table import EDGES
+
+SameRequest = Callable[[Idem, bytes, NewTask], bool]
+"""Whether a create is the one that made the task of its key, which has this payload."""
 
 STATUS_OF: Final = {
     table.READY: PENDING,

@@ -163,7 +163,7 @@ class Tasks(Moves):
             body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
             if key:
                 idem_keys.append(row_key)
-                idems.append(encode_row(Idem(task_id, new.request_hash)))
+                idems.append(encode_row(Idem(task_id, new.terms_hash, True)))
                 if queue.last_key is not None and row_key > queue.last_key:
                     queue.last_key = row_key
             queue.stored_bytes += size
@@ -263,7 +263,7 @@ class Tasks(Moves):
     def _replay(self, idem: Idem, new: NewTask) -> Created | Problem:
         task = self.task(idem.id)
         assert task is not None, "an idempotency row without its task"
-        same = idem.request_hash == new.request_hash
+        same = self._same_request(idem, task.body.payload, new)
         edge = TABLE[self.position(task.id, task.state), table.CREATE, table.SAME if same else table.OTHER]
         return self.refuse(edge) or Created(task, replayed=True)
 

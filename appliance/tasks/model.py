@@ -48,7 +48,8 @@ class NewTask(msgspec.Struct, gc=False):
     """What a client asks to create. `run_at` (ms) beats `delay_ms`; 0 means none.
 
     `queue_attempts` says that the client named no `max_attempts`, so one that is set for the queue counts.
-    `request_hash` covers what the contract compares of two requests with one key; it is empty without a key.
+    `terms_hash` covers what the contract compares of two requests with one key, but for the payload; it is empty
+    without a key.
     """
 
     command: str
@@ -61,7 +62,7 @@ class NewTask(msgspec.Struct, gc=False):
     delay_ms: int = 0
     trace_parent: str = ""
     trace_state: str = ""
-    request_hash: bytes = b""
+    terms_hash: bytes = b""
     queue_attempts: bool = False
 
 

@@ -43,7 +43,7 @@ from appliance.tasks.backoff import backoff_ms
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.hot import Hot
 from appliance.tasks.ids import Ids, id_time_ms
-from appliance.tasks.judgement import REFUSALS, STATE_OF
+from appliance.tasks.judgement import REFUSALS, STATE_OF, SameRequest
 from appliance.tasks.lines import Waits
 from appliance.tasks.model import Task
 from appliance.tasks.outbox import Outbox
@@ -82,6 +82,7 @@ class Moves:
         settings: TaskSettings,
         rng: Random,
         *,
+        same_request: SameRequest,
         on_damage: Callable[[DamagedRow], None],
         shard: int = 0,
         timings: Timings | None = None,
@@ -92,6 +93,7 @@ class Moves:
         `in_flight` has the deliveries that are being attempted.
         """
         self.overlay = overlay
+        self._same_request = same_request
         self.settings = settings
         self.edges = [0] * len(EDGES)
         self.accepts_creates = True

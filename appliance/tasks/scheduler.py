@@ -32,6 +32,7 @@ from appliance.tasks import operators, timers
 from appliance.tasks.deadlines import Deadlines
 from appliance.tasks.ids import id_time_ms
 from appliance.tasks.inbox import Inbox, Inboxes, Resume
+from appliance.tasks.judgement import SameRequest
 from appliance.tasks.lists import Lists
 from appliance.tasks.machine import Tasks
 from appliance.tasks.model import (
@@ -150,12 +151,14 @@ class Scheduler:
         wake: Callable[[], None],
         now: int,
         same_json: Callable[[bytes, bytes], bool],
+        same_request: SameRequest,
         on_error: Callable[[BaseException], None],
         touch: Touch | None = None,
         shard: int = 0,
         timings: Timings | None = None,
     ) -> None:
-        """`now` is the clock at start (ms); `same_json` compares two JSON texts as values; `on_error` hears of an
+        """`now` is the clock at start (ms); `same_json` compares two JSON texts as values,
+        `same_request` two creates; `on_error` hears of an
         answer that could not be given, which is our own mistake, and of damaged rows."""
         self.settings = settings
         self.inboxes = Inboxes(settings.inbox_operations_max, settings.inbox_bytes_max)
@@ -179,6 +182,7 @@ class Scheduler:
         self._rng = rng
         self._wake = wake
         self._same_json = same_json
+        self._same_request = same_request
         self._on_error = on_error
         self._touch = touch
         self._shard = shard
@@ -373,6 +377,7 @@ class Scheduler:
             self.overlay,
             self.settings,
             self._rng,
+            same_request=self._same_request,
             on_damage=self._on_error,
             shard=self._shard,
             timings=self._timings,

@@ -7,7 +7,7 @@ from typing import Any
 
 from appliance.api.admin.render import NodeJson
 from appliance.api.app import Api, ApiSettings
-from appliance.api.canonical import same_json
+from appliance.api.canonical import same_json, same_request
 from appliance.api.rates import Rate, Rates
 from appliance.auth.caller import WORKER_SCOPES, Caller, Kind
 from appliance.engine.group import TableWrites
@@ -210,6 +210,7 @@ class Node:
             wake=self._wake,
             now=self.now,
             same_json=same_json,
+            same_request=same_request,
             on_error=self.errors.append,
         )
         self.rates = Rates(

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.api.canonical import canonical, request_hash, same_json
+from appliance.api.canonical import canonical, same_json, same_request, terms_hash
+from appliance.engine.rows import Idem
+from appliance.tasks.model import NewTask
 
 VALUES = st.recursive(
     st.none()
@@ -96,12 +98,41 @@ def _model(value: Any) -> str:
     return json.dumps(value)
 
 
-def test_every_compared_field_changes_the_hash() -> None:
-    base: list[Any] = ["a", b"1", 0, 5, "", 0, 0]
-    other: list[Any] = ["b", b"2", 1, 6, "http://x", 7, 8]
-    hashes = {request_hash(*base)}
-    for index, value in enumerate(other):
-        hashes.add(request_hash(*[*base[:index], value, *base[index + 1 :]]))
-    assert len(hashes) == len(base) + 1
-    assert all(len(found) == 16 for found in hashes)
-    assert request_hash("a", b" 1.0 ", 0, 5, "", 0, 0) == request_hash(*base)
+def _asked(**changed: Any) -> NewTask:
+    fields: dict[str, Any] = {"command": "a", "payload": b"[1, 2]", **changed}
+    new = NewTask(**fields)
+    delay_seconds = new.delay_ms // 1000
+    new.terms_hash = terms_hash(new.command, new.priority, new.max_attempts, new.webhook, new.run_at, delay_seconds)
+    return new
+
+
+OLD_HASH = bytes.fromhex("b3dde960b71034e30707749e79b269a5")
+"""What a release of format 4 wrote for this request."""
+
+
+@pytest.mark.parametrize(
+    "row",
+    [Idem(bytes(16), _asked().terms_hash, without_payload=True), Idem(bytes(16), OLD_HASH)],
+    ids=["a row of now", "a row with the payload in its hash"],
+)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"command": "b"},
+        {"payload": b"[2, 1]"},
+        {"priority": 1},
+        {"max_attempts": 6},
+        {"webhook": "http://x"},
+        {"run_at": 7},
+        {"delay_ms": 8_000},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_every_compared_field_makes_another_request(row: Idem, changed: dict[str, Any]) -> None:
+    assert same_request(row, b"[1, 2]", _asked())
+    assert same_request(row, b"[1, 2]", _asked(payload=b" [1.0,2] "))
+    assert not same_request(row, b"[1, 2]", _asked(**changed))
+
+
+def test_a_hash_has_sixteen_bytes() -> None:
+    assert len(_asked().terms_hash) == 16

@@ -29,7 +29,7 @@ def test_every_field_arrives() -> None:
     assert (task.payload, task.priority, task.max_attempts, task.webhook) == (b"[1, 2]", 9, 2, "http://x/")
     assert (task.key, task.delay_ms, task.trace_parent, task.trace_state) == ("k", 3000, "p", "s")
     assert task.run_at == NOW + 1000
-    assert len(task.request_hash) == 16
+    assert len(task.terms_hash) == 16
 
 
 def test_a_run_at_in_the_past_still_beats_the_delay() -> None:
@@ -39,7 +39,7 @@ def test_a_run_at_in_the_past_still_beats_the_delay() -> None:
 def test_trace_fields_are_not_compared() -> None:
     first = _new(b'{"command":"a","payload":1,"idempotencyKey":"k","traceParent":"p"}')
     second = _new(b'{"payload": 1.0, "command":"a","idempotencyKey":"k","priority":0,"maxAttempts":7}')
-    assert first.request_hash == second.request_hash
+    assert first.terms_hash == second.terms_hash
 
 
 def test_a_lease_id_gives_its_number() -> None:

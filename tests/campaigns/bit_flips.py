@@ -140,7 +140,7 @@ def _rows(store: Store) -> Rows:
 
 
 def _create(node: Revival, rng: Random, tenant: str, number: int) -> None:
-    keyed: dict[str, Any] = {"key": f"key-{number}", "request_hash": rng.randbytes(16)} if rng.random() < 0.4 else {}
+    keyed: dict[str, Any] = {"key": f"key-{number}", "terms_hash": rng.randbytes(16)} if rng.random() < 0.4 else {}
     payload = b'{"mark":%d,"text":"%s"}' % (number, rng.choice(b"abc").to_bytes(1, "big") * rng.choice(PAYLOAD_BYTES))
     new = create(
         rng.choice(COMMANDS),

@@ -27,7 +27,7 @@ from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.settings import TaskSettings
 from tests.campaigns import storage_load as notes
 from tests.campaigns.storage_load import TENANT
-from tests.simulation.node import same_json
+from tests.simulation.node import same_json, same_request
 from tests.tasks.desk import claim, create
 
 COMMIT_SECONDS_MAX: Final = 60.0
@@ -112,7 +112,15 @@ class Revival:
             self._failed,
         )
         self.scheduler = Scheduler(
-            store, self, SETTINGS, Random(7), wake=_nothing, now=now, same_json=same_json, on_error=_raise
+            store,
+            self,
+            SETTINGS,
+            Random(7),
+            wake=_nothing,
+            now=now,
+            same_json=same_json,
+            same_request=same_request,
+            on_error=_raise,
         )
 
     def ready(self) -> bool:

@@ -22,7 +22,7 @@ from appliance.errors import Problem
 from appliance.tasks.model import Claimed, Created, FinishBatch, Operation, Task
 from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.settings import TaskSettings
-from tests.simulation.node import same_json
+from tests.simulation.node import same_json, same_request
 from tests.simulation.store import DictionaryStore
 from tests.tasks.desk import (
     START_MS,
@@ -82,6 +82,7 @@ class Side:
             wake=lambda: None,
             now=now,
             same_json=same_json,
+            same_request=same_request,
             on_error=_raise,
         )
 
@@ -212,7 +213,7 @@ def _operation(rng: Random, known: deque[Task], leased: deque[Task]) -> Callable
     if kind < 0.3 or not known:
         payload = b'"' + b"x" * rng.choice((0, 100, 3_000)) + b'"'
         fields = {"delay_ms": delay, "priority": priority, "max_attempts": 1 + draw % 3, "key": key}
-        return lambda: create(command, tenant, payload=payload, request_hash=b"%d" % (draw % 7 == 0), **fields)
+        return lambda: create(command, tenant, payload=payload, terms_hash=b"%d" % (draw % 7 == 0), **fields)
     if kind < 0.35:
         return lambda: create_batch(1 + draw % 5, tenant, priority=priority)
     if kind < 0.55:

@@ -81,7 +81,8 @@ def test_every_struct_comes_back_as_it_was_written() -> None:
     state = State(1, b"\0\0\0\1\0\0\0\2", 9, 5, 1234, run_at=2**63, keyed=True, result=b"{}", expires=99)
     assert decode_body(encode_row(body)) == body
     assert decode_state(encode_row(state)) == state
-    assert decode_idem(encode_row(Idem(bytes(16), b"hash"))) == Idem(bytes(16), b"hash")
+    assert decode_idem(encode_row(Idem(bytes(16), b"hash", True))) == Idem(bytes(16), b"hash", True)
+    assert decode_idem(encode_row([bytes(16), b"hash"])) == Idem(bytes(16), b"hash", False)
     assert decode_queue(encode_row(QueueRow(1, 2, 3, 4, 5, 6, 28, 7))) == QueueRow(1, 2, 3, 4, 5, 6, 28, 7)
     assert decode_mark(encode_row(Mark(b"\1" * 16, 5, 3))) == Mark(b"\1" * 16, 5, 3)
     assert decode_number(encode_row(2**32 - 1)) == 2**32 - 1

@@ -25,7 +25,7 @@ from appliance.engine.tables import (
 )
 from tests.engine.filling import CLAIMED_TASK, DEAD_TASK, OTHER_MAIL, Rows, sound_rows
 
-TABLES_OF = {1: LETTER, 2: DEAD, 3: TABLE_COUNT}
+TABLES_OF = {1: LETTER, 2: DEAD, 3: TABLE_COUNT, 4: TABLE_COUNT}
 """The first table that a format lacks."""
 WITH_SIZES = 3
 

@@ -137,7 +137,7 @@ class Producer(Client):
         )
         if self.chance(0.1 if batched else 0.3):
             new.key = f"key-{rng.randrange(plan.keys)}"
-            new.request_hash = b"%d" % (rng.random() < 0.15)
+            new.terms_hash = b"%d" % (rng.random() < 0.15)
         if self.chance(plan.hook_chance):
             new.webhook = f"https://receiver-{rng.randrange(3)}.example/{call}"
         if self.chance(0.15):
@@ -168,7 +168,7 @@ def _copy(new: NewTask, call: int) -> NewTask:
         new.priority,
         new.max_attempts,
         key=new.key,
-        request_hash=new.request_hash,
+        terms_hash=new.terms_hash,
     )
 
 

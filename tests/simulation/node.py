@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from appliance.engine.group import TableWrites
+from appliance.engine.rows import Idem
 from appliance.engine.tables import DUE, LEASE, POST
 from appliance.errors import unavailable
 from appliance.tasks import scheduler
 from appliance.tasks.clock import Clock
-from appliance.tasks.model import Operation
+from appliance.tasks.model import NewTask, Operation
 from appliance.tasks.scheduler import NEVER, Scheduler
 from tests.simulation.chance import Chance
 from tests.simulation.courier import Courier
@@ -74,6 +75,7 @@ class Node:
             wake=self._wake,
             now=self.clock.now,
             same_json=same_json,
+            same_request=same_request,
             on_error=_raise,
             touch=None if plan.touch == "none" else self._touch,
         )
@@ -247,6 +249,11 @@ class Node:
 def same_json(one: bytes, other: bytes) -> bool:
     """Whether two JSON texts are the same value; both may be empty."""
     return one == other or (bool(one) and bool(other) and bool(msgspec.json.decode(one) == msgspec.json.decode(other)))
+
+
+def same_request(idem: Idem, _payload: bytes, new: NewTask) -> bool:
+    """Whether two requests with one key are one. Payloads are marked here, so that each differs: the hash decides."""
+    return idem.request_hash == new.terms_hash
 
 
 def _raise(error: BaseException) -> Any:

@@ -137,7 +137,7 @@ def _equal_requests(operation: CreateBatch) -> None:
     """Requests with one key are the same one here, though each payload has its own mark."""
     for task in operation.tasks:
         if isinstance(task, NewTask) and task.key:
-            task.request_hash = b"0"
+            task.terms_hash = b"0"
 
 
 class Pipe:

@@ -24,7 +24,7 @@ from appliance.tasks.model import (
 )
 from appliance.tasks.scheduler import Scheduler
 from appliance.tasks.settings import TaskSettings
-from tests.simulation.node import same_json
+from tests.simulation.node import same_json, same_request
 from tests.simulation.store import DictionaryStore
 
 START_MS = 1_800_000_000_000
@@ -64,6 +64,7 @@ class Desk:
             wake=self._wake,
             now=self.now,
             same_json=same_json,
+            same_request=same_request,
             on_error=self.errors.append,
         )
         return self.scheduler

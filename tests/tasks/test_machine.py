@@ -67,15 +67,15 @@ def test_a_created_task_is_pending_and_durable(desk: Desk) -> None:
 
 
 def test_the_same_key_and_request_finds_the_same_task(desk: Desk) -> None:
-    first = desk.ask(create(key="k", request_hash=b"1"))
-    again = desk.ask(create(key="k", request_hash=b"1"))
+    first = desk.ask(create(key="k", terms_hash=b"1"))
+    again = desk.ask(create(key="k", terms_hash=b"1"))
     assert (first.replayed, again.replayed) == (False, True)
     assert again.task == first.task
 
 
 def test_the_same_key_with_another_request_is_a_conflict(desk: Desk) -> None:
-    desk.ask(create(key="k", request_hash=b"1"))
-    assert code(desk.ask(create(key="k", request_hash=b"2"))) == "idempotency-conflict"
+    desk.ask(create(key="k", terms_hash=b"1"))
+    assert code(desk.ask(create(key="k", terms_hash=b"2"))) == "idempotency-conflict"
 
 
 def test_a_key_belongs_to_its_queue_and_tenant(desk: Desk) -> None:
@@ -146,12 +146,12 @@ NEW_TASKS = [
     NewTask("mail", b"1"),
     NewTask("mail", b"22", priority=7),
     NewTask("mail", b"33", priority=7),
-    NewTask("mail", b"4", key="k", request_hash=b"h"),
+    NewTask("mail", b"4", key="k", terms_hash=b"h"),
     NewTask("mail", b"5", webhook="https://example.com/a"),
     NewTask("mail", b"6", webhook="https://example.com/b", max_attempts=2),
     NewTask("mail", b"7", delay_ms=500),
-    NewTask("mail", b"8", key="k", request_hash=b"h"),
-    NewTask("mail", b"8", key="k", request_hash=b"other"),
+    NewTask("mail", b"8", key="k", terms_hash=b"h"),
+    NewTask("mail", b"8", key="k", terms_hash=b"other"),
     NewTask("print", b"9", trace_parent="00-1-2-03"),
     NewTask("mail", b"10", run_at=1),
     NewTask("mail", b"11"),

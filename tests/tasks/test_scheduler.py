@@ -62,7 +62,7 @@ def test_nobody_is_answered_before_the_group_is_durable(desk: Desk) -> None:
 def test_an_answer_that_wrote_nothing_waits_for_what_it_read(desk: Desk) -> None:
     desk.offer(create(key="k"))
     desk.scheduler.pump(desk.now)
-    replay, conflict = desk.offer(create(key="k")), desk.offer(create(key="k", request_hash=b"2"))
+    replay, conflict = desk.offer(create(key="k")), desk.offer(create(key="k", terms_hash=b"2"))
     desk.scheduler.pump(desk.now)
     assert (replay, conflict) == ([], [])
     desk.land()

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from appliance.api.bodies import DEPTH_MAX, too_deep
-from appliance.api.canonical import request_hash
+from appliance.api.canonical import terms_hash
 from appliance.api.parse import (
     ATTEMPTS_MAX,
     DELAY_SECONDS_MAX,
@@ -65,7 +65,7 @@ def new_task(
         return NewTask(command, payload, priority, max_attempts, "", "", 0, 0, "", "", b"", True)
     key = create.idempotency_key
     if key and len(key) == rest_bytes - _KEY_HEAD_BYTES and key.isascii() and len(key) < _ONE_BYTE_SIZES:
-        digest = request_hash(command, payload, 0, max_attempts, "", 0, 0)
+        digest = terms_hash(command, 0, max_attempts, "", 0, 0)
         return NewTask(command, payload, 0, max_attempts, "", key, 0, 0, "", "", digest, True)
     priority = create.priority
     if not 0 <= priority <= PRIORITY_MAX:
@@ -83,7 +83,7 @@ def new_task(
     digest = b""
     if key:
         text_within(key, KEY_CHARS_MAX, "idempotency_key")
-        digest = request_hash(command, payload, priority, attempts, webhook, run_at, delay_seconds)
+        digest = terms_hash(command, priority, attempts, webhook, run_at, delay_seconds)
     delay_ms = delay_seconds * 1000
     unnamed = not create.max_attempts
     return NewTask(command, payload, priority, attempts, webhook, key, run_at, delay_ms, parent, state, digest, unnamed)

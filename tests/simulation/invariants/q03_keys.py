@@ -53,11 +53,11 @@ class Keys(Watcher):
             row = self._row(outcome.task.state.queue, item)
             if row is None or row.id != outcome.task.id:
                 raise Violation("Q3", f"call {call.number} got a task for which its key does not stand")
-            if row.request_hash != item.new.request_hash:
+            if row.request_hash != item.new.terms_hash:
                 raise Violation("Q3", f"call {call.number} got the task of another request with its key")
         elif isinstance(outcome, Problem) and outcome.code == errors.IDEMPOTENCY_CONFLICT:
             hashes = self._hashes.get(idem_key(b"", item.new.key), set())
-            if not hashes - {item.new.request_hash}:
+            if not hashes - {item.new.terms_hash}:
                 raise Violation("Q3", f"call {call.number} met a conflict with a key that nothing on disk has")
 
     def _row(self, queue: bytes, item: Item) -> Idem | None:
