@@ -26,13 +26,7 @@ JOBS_MAX: Final = 64
 SAMPLED: Final = 16
 """One row of so many is read first."""
 
-Row = tuple[int, bytes]
-"""A table and a key."""
-
-Range = tuple[int, bytes, bytes, int]
-"""A table, the lowest key, the key to stop before, and the most rows to read."""
-
-_Job = tuple[Sequence[Row], Sequence[Range], Callable[[], None]]
+_Job = tuple[Sequence[int], Sequence[bytes], Callable[[], None]]
 
 
 class Toucher:
@@ -51,15 +45,16 @@ class Toucher:
         self._thread = threading.Thread(target=self._work, name="toucher", daemon=True)
         self._thread.start()
 
-    def touch(self, rows: Sequence[Row], ranges: Sequence[Range], done: Callable[[], None]) -> bool:
-        """Read these rows and ranges in the background as far as they may be cold, then call `done` on the loop.
+    def touch(self, tables: Sequence[int], keys: Sequence[bytes], done: Callable[[], None]) -> bool:
+        """Read the rows with these keys in each of the tables in the background, as far as they may be cold, then call
+        `done` on the loop.
 
         False where the line is full or the thread was stopped: nothing happens, and `done` is never called.
         """
         # One place stays for the end mark, so that `stop` never waits for room.
         if self._stopped or self._jobs.qsize() >= JOBS_MAX:
             return False
-        self._jobs.put_nowait((rows, ranges, done))
+        self._jobs.put_nowait((tables, keys, done))
         return True
 
     def stop(self) -> None:
@@ -71,34 +66,27 @@ class Toucher:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stopped:
-            rows, ranges, done = job
+            tables, keys, done = job
             try:
-                self._read(rows, ranges)
+                self._read(tables, keys)
             except lmdb.Error:
                 self.errors += 1
             self._loop_call(done)
 
-    def _read(self, rows: Sequence[Row], ranges: Sequence[Range]) -> None:
+    def _read(self, tables: Sequence[int], keys: Sequence[bytes]) -> None:
         with self._environment.begin(buffers=True) as snapshot:
             before = _major_faults()
-            self._read_rows(snapshot, rows[::SAMPLED])
+            self._read_rows(snapshot, tables, keys[::SAMPLED])
             if _major_faults() != before:
-                self._read_rows(snapshot, rows)
-            for table, low, high, limit in ranges:
-                self._read_range(snapshot, table, low, high, limit)
+                self._read_rows(snapshot, tables, keys)
 
-    def _read_rows(self, snapshot: "lmdb.Transaction[memoryview]", rows: Sequence[Row]) -> None:
-        for table, key in rows:
-            snapshot.get(key, None, self._databases[table])
-
-    def _read_range(
-        self, snapshot: "lmdb.Transaction[memoryview]", table: int, low: bytes, high: bytes, limit: int
+    def _read_rows(
+        self, snapshot: "lmdb.Transaction[memoryview]", tables: Sequence[int], keys: Sequence[bytes]
     ) -> None:
-        with snapshot.cursor(self._databases[table]) as cursor:
-            found = limit > 0 and cursor.set_range(low)
-            while found and bytes(cursor.key()) < high:
-                limit -= 1
-                found = limit > 0 and cursor.next()
+        for table in tables:
+            database = self._databases[table]
+            for key in keys:
+                snapshot.get(key, None, database)
 
 
 def _major_faults() -> int:

@@ -18,7 +18,7 @@ for the newest group with writes, since the decision may have read any of them.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any, Final, Protocol
@@ -131,11 +131,11 @@ class Seam(Protocol):
         ...
 
 
-Row = tuple[int, bytes]
-Range = tuple[int, bytes, bytes, int]
-Touch = Callable[[list[Row], list[Range], Callable[[], None]], bool]
-"""Asks for rows and ranges to be brought into memory, and for a call when they are; False where it will not.
-Correctness never depends on it."""
+Touch = Callable[[Sequence[int], Sequence[bytes], Callable[[], None]], bool]
+"""Asks for the rows with these keys in each of some tables to be brought into memory, and for a call when they are;
+False where it will not. Correctness never depends on it."""
+
+_OF_A_TASK: Final = (STATE, BODY)
 
 
 class Scheduler:
@@ -808,9 +808,7 @@ class Scheduler:
                 self._sweep_ready = keys
                 self._wake()
 
-        ids = [key[12:] for key in keys]
-        rows = [(STATE, task_id) for task_id in ids] + [(BODY, task_id) for task_id in ids]
-        self._sweep_touching = self._touch(rows, [], touched)
+        self._sweep_touching = self._touch(_OF_A_TASK, [key[12:] for key in keys], touched)
         return self._sweep_touching
 
     def _rebase_some(self, now: int) -> None:
@@ -872,9 +870,7 @@ class Scheduler:
                 self._on_error(damage)
                 continue
             if keys and self._touch is not None:
-                ids = [key[QUEUE_BYTES + 1 :] for key in keys]
-                rows = [(STATE, task_id) for task_id in ids] + [(BODY, task_id) for task_id in ids]
-                self._touch(rows, [], _nothing)
+                self._touch(_OF_A_TASK, [key[QUEUE_BYTES + 1 :] for key in keys], _nothing)
 
     def _adapt(self, parked_ms: float) -> None:
         most = self._shares.limit(self.settings.group_transitions_max)

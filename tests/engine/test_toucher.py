@@ -12,7 +12,7 @@ import pytest
 from appliance.engine import toucher as toucher_module
 from appliance.engine.stamp import writing
 from appliance.engine.store import Store
-from appliance.engine.tables import BODY, READY
+from appliance.engine.tables import BODY, READY, STATE
 from appliance.engine.toucher import JOBS_MAX, Toucher
 from tests.engine.committing import WAIT_SECONDS, Calls
 
@@ -56,9 +56,8 @@ def test_each_job_is_called_back_once_in_order_and_the_snapshot_is_gone(store: S
     toucher = Toucher(store, calls.call)
     order: list[int] = []
     for number in range(3):
-        rows = [(BODY, b"%02d" % number), (BODY, b"absent")]
-        ranges = [(BODY, b"10", b"20", 5), (READY, b"", b"\xff", 5), (BODY, b"98", b"\xff", 99), (BODY, b"", b"", 0)]
-        assert toucher.touch(rows, ranges, lambda number=number: order.append(number))  # type: ignore[misc]
+        keys = [b"%02d" % number, b"absent"]
+        assert toucher.touch((BODY, READY), keys, lambda number=number: order.append(number))  # type: ignore[misc]
         calls.run_one()
     assert order == [0, 1, 2]
     assert store.stats().readers == 0
@@ -66,20 +65,24 @@ def test_each_job_is_called_back_once_in_order_and_the_snapshot_is_gone(store: S
     toucher.stop()
 
 
-@pytest.mark.parametrize(("faults", "read"), [([7, 7], 2), ([7, 8], 2 + 32)])
+@pytest.mark.parametrize(("faults", "read"), [([7, 7], 2 * 2), ([7, 8], 2 * (2 + 32))])
 def test_rows_beyond_a_sample_are_read_where_that_waited_for_the_disk(
     store: Store, monkeypatch: pytest.MonkeyPatch, faults: list[int], read: int
 ) -> None:
     calls = Calls()
     asked: list[tuple[int, bytes]] = []
     monkeypatch.setattr(toucher_module, "_major_faults", lambda: faults.pop(0))
-    monkeypatch.setattr(Toucher, "_read_rows", lambda self, snapshot, rows: asked.extend(rows))
+    monkeypatch.setattr(
+        Toucher,
+        "_read_rows",
+        lambda self, snapshot, tables, keys: asked.extend((table, key) for table in tables for key in keys),
+    )
     toucher = Toucher(store, calls.call)
-    assert toucher.touch([(BODY, b"%02d" % number) for number in range(32)], [], lambda: None)
+    assert toucher.touch((STATE, BODY), [b"%02d" % number for number in range(32)], lambda: None)
     calls.run_one()
     toucher.stop()
     assert len(asked) == read
-    assert set(asked) >= {(BODY, b"00"), (BODY, b"16")}
+    assert set(asked) >= {(table, key) for table in (STATE, BODY) for key in (b"00", b"16")}
 
 
 def test_a_full_line_refuses_and_goes_on_when_there_is_room(store: Store) -> None:
@@ -105,7 +108,7 @@ def test_an_error_of_the_library_is_counted_and_the_job_still_called_back(store:
     calls = Calls()
     toucher = Toucher(store, calls.call)
     done: list[bool] = []
-    assert toucher.touch([(BODY, b"")], [], lambda: done.append(True))
+    assert toucher.touch([BODY], [b""], lambda: done.append(True))
     calls.run_one()
     assert done == [True]
     assert toucher.errors == 1

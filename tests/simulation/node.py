@@ -5,7 +5,7 @@ of it; it fails groups, and a crash keeps any prefix of what was on its way.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -190,9 +190,7 @@ class Node:
             self.scheduler.durable(flight.number, now, flight.parked_ms)
             self.world.durable(flight.change)
 
-    def _touch(
-        self, rows: list[tuple[int, bytes]], scans: list[tuple[int, bytes, bytes, int]], done: Callable[[], None]
-    ) -> bool:
+    def _touch(self, _tables: Sequence[int], _keys: Sequence[bytes], done: Callable[[], None]) -> bool:
         if self.world.plan.touch == "mixed" and self._rng.random() < 0.3:
             return False
         self.world.at(self._rng.randint(0, 40), self._touched, done)

@@ -6,6 +6,7 @@ and tests hold both equal. Pure functions; the encoding is that of protobuf.dev'
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 _ONE_BYTE: Final = tuple(bytes([value]) for value in range(128))
@@ -42,10 +43,19 @@ def number_field(number: int, value: int) -> bytes:
     return varint(number << 3) + varint(value) if value else b""
 
 
+_NANOS: Final = tuple(number_field(2, ms * 1_000_000) for ms in range(1_000))
+"""The second field of a google.protobuf.Timestamp, for each millisecond of a second."""
+
+
 def timestamp_field(number: int, time_ms: int) -> bytes:
     """A google.protobuf.Timestamp."""
-    seconds, ms = divmod(time_ms, 1000)
-    return field(number, number_field(1, seconds) + number_field(2, ms * 1_000_000))
+    seconds, ms = divmod(time_ms, 1_000)
+    return field(number, _seconds(seconds) + _NANOS[ms])
+
+
+@lru_cache(maxsize=64)
+def _seconds(seconds: int) -> bytes:
+    return number_field(1, seconds)
 
 
 def joined(number: int, messages: Iterable[bytes]) -> bytes:

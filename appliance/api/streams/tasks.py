@@ -56,45 +56,49 @@ class Deliveries:
         commands = self._commands
         like: object = None
         terms = (0, 0, 0, 0)
-        shared: tuple[tuple[int, int, int, int], int, str, str, str] | None = None
-        command, size = "", -1
-        head = rest = lease_tail = b""
+        shared: tuple[tuple[int, int, int, int], str, str, str] | None = None
+        command, size, created = "", -1, -1
+        head = before = time = after = lease_tail = b""
         encoded = []
         for task, raw_id in zip(tasks, ids_ascii([task.id for task in tasks]), strict=True):
             body, state = task.body, task.state
             payload = body.payload
             if state is not like:
                 like, terms = state, (state.priority, state.max_attempts, state.attempts, state.lease_number)
-            these = (terms, body.created, body.webhook, body.trace_parent, body.trace_state)
+            these = (terms, body.webhook, body.trace_parent, body.trace_state)
             if these != shared:
                 shared = these
                 lease_tail = b":%d" % state.lease_number
-                rest = self._rest(task, leased, updated) + varint(len(raw_id) + len(lease_tail))
+                before = self._before_created(task, leased)
+                after = self._after_created(task, updated) + varint(len(raw_id) + len(lease_tail))
+            if body.created != created:
+                created = body.created
+                time = timestamp_field(12, created)
             if len(payload) != size or body.command != command:
                 size, command = len(payload), body.command
                 head = (commands.get(command) or self._command(command)) + _PAYLOAD + varint(size)
             delivered.append((raw_id.decode(), (task.id, state.lease_number)))
-            encoded.append(b"".join((_ID, raw_id, head, payload, rest, raw_id, lease_tail)))
+            encoded.append(b"".join((_ID, raw_id, head, payload, before, time, after, raw_id, lease_tail)))
         return encoded
 
-    def _rest(self, task: Task, leased: bytes, updated: bytes) -> bytes:
-        """What follows the payload, up to the size of the lease's id: the same for most tasks of an answer."""
-        body, state = task.body, task.state
+    def _before_created(self, task: Task, leased: bytes) -> bytes:
+        """What follows the payload, up to the time of creation: the same for most tasks of an answer."""
+        state = task.state
         return b"".join(
             (
                 number_field(4, state.priority),
-                text_field(5, body.webhook),
+                text_field(5, task.body.webhook),
                 number_field(6, state.max_attempts),
                 leased,
                 number_field(10, state.attempts),
                 self._tenant,
-                timestamp_field(12, body.created),
-                updated,
-                text_field(14, body.trace_parent),
-                text_field(15, body.trace_state),
-                _LEASE_ID,
             )
         )
+
+    def _after_created(self, task: Task, updated: bytes) -> bytes:
+        """What follows the time of creation, up to the size of the lease's id: likewise."""
+        body = task.body
+        return updated + text_field(14, body.trace_parent) + text_field(15, body.trace_state) + _LEASE_ID
 
     def _command(self, command: str) -> bytes:
         if len(self._commands) >= _COMMANDS_MAX:
