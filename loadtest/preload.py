@@ -181,7 +181,7 @@ def _rows(ids: Ids, start_ms: int, number: int, count: int, command: str, payloa
     task_id = ids.next(created)
     prefix = queue_prefix(_NUMBER, _NUMBER)
     payload = (b'{"number":%d,"text":"' % number).ljust(payload_bytes - 2, b"x") + b'"}'
-    state = State(PENDING, prefix, 0, MAX_ATTEMPTS, created, payload_bytes=payload_bytes)
+    state = State(PENDING, prefix, 0, MAX_ATTEMPTS, 0, payload_bytes=payload_bytes)
     return (
         (BODY, task_id, encode_row(Body(command, payload, created))),
         (STATE, task_id, encode_row(state)),

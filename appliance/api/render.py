@@ -174,7 +174,7 @@ def task_json(task: Task, tenant: str, *, leased: bool = False) -> TaskJson:
         state.attempts,
         tenant,
         created,
-        created if state.updated == body.created else time_text(state.updated),
+        created if state.updated in (0, body.created) else time_text(state.updated),
         state.worker,
         f"{text}:{state.lease_number}" if leased else "",
         time_text(state.lease_until) if status == CLAIMED else "",

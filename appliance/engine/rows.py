@@ -86,12 +86,13 @@ class Body(msgspec.Struct, array_like=True, gc=False):
 class State(msgspec.Struct, array_like=True, gc=False):
     """What changes of a task. Times are wall-clock milliseconds, 0 means none.
 
-    A PENDING task stands in exactly one of `ready` and `due`; becoming due moves the index row and leaves this one
-    as it is. `subject` and `worker` name the owner of the lease, or of the last one once the task is terminal.
-    `lease_number` counts the leases and is never reset, so `(id, lease_number)` is a lease's identity; `deliveries`
-    counts them too but starts again with a requeue. `abandons` counts those in a row. `keyed` tells the sweep that
-    the body holds an idempotency key, `hooked` tells its end that it holds a webhook. `result` and `artifacts` are JSON
-    as it came.
+    `updated` is 0 for as long as nothing has changed since the task was created, so that the states of new tasks are
+    alike and can be shared. A PENDING task stands in exactly one of `ready` and `due`; becoming due moves the index row
+    and leaves this one as it is. `subject` and `worker` name the owner of the lease, or of the last one once the task
+    is terminal. `lease_number` counts the leases and is never reset, so `(id, lease_number)` is a lease's identity;
+    `deliveries` counts them too but starts again with a requeue. `abandons` counts those in a row. `keyed` tells the
+    sweep that the body holds an idempotency key, `hooked` tells its end that it holds a webhook. `result` and
+    `artifacts` are JSON as it came.
     """
 
     status: int

@@ -63,7 +63,7 @@ from appliance.tasks.model import (
     Returned,
     Task,
 )
-from appliance.tasks.moves import Moves
+from appliance.tasks.moves import Moves, Terms
 from appliance.tasks.queues import Queue, Tenant
 from appliance.tasks.states import claimed, ended, replaced, returned
 from appliance.tasks.table import EDGES, TABLE, Edge
@@ -81,6 +81,9 @@ TAKEN_TOGETHER: Final = 64
 
 LAST_KEY_EVERY: Final = 1_000
 """Keyed creates of a queue between two attempts to find the last of its keys, while that is not known."""
+
+_NEW_STATES_MAX: Final = 1_024
+"""States of new tasks that are remembered, at about 400 bytes each."""
 
 _NO_STATE: Final = State(PENDING, b"", 0, 0, 0)
 
@@ -118,7 +121,7 @@ class Tasks(Moves):
         made: Made = ([], [], [], [], [], {})
         ids, bodies, states, idem_keys, idems, ready = made
         queue: Queue | None = None
-        like: tuple[int, int, int, int, bool, bool] | None = None
+        like: Terms | None = None
         state, encoded = _NO_STATE, b""
         absent = self._absent_keys(tenant, items)
         for task_id, new in zip(new_ids, items, strict=True):
@@ -127,7 +130,7 @@ class Tasks(Moves):
                 continue
             key, webhook, size = new.key, new.webhook, len(new.payload)
             if queue is None or new.command != queue.command:
-                queue, like = tenant.queues.get(new.command), None
+                queue = tenant.queues.get(new.command)
             if key and queue is not None:
                 row_key = idem_key(queue.prefix, key)
                 if row_key in absent:
@@ -154,12 +157,10 @@ class Tasks(Moves):
                 row_key = idem_key(queue.prefix, key) if key else b""
             run_at = new.run_at or (now + new.delay_ms if new.delay_ms else 0)
             max_attempts = attempts_of(queue, new) if queue.restricted else new.max_attempts
-            these = (new.priority, max_attempts, size, run_at, bool(key), bool(webhook))
+            these = (queue.prefix, new.priority, max_attempts, size, run_at, bool(key), bool(webhook))
             if these != like:
                 like = these
-                state = State(PENDING, queue.prefix, new.priority, max_attempts, now, run_at, bool(key))
-                state.payload_bytes, state.hooked = size, bool(webhook)
-                encoded = encode_row(state)
+                state, encoded = self._new_states.get(these) or self._new_state(these)
             body = Body(new.command, new.payload, now, webhook, key, new.trace_parent, new.trace_state)
             if key:
                 idem_keys.append(row_key)
@@ -183,6 +184,16 @@ class Tasks(Moves):
             outcomes.append(Created(Task(task_id, body, state)))
         self._write(made)
         return outcomes
+
+    def _new_state(self, terms: Terms) -> tuple[State, bytes]:
+        """The state of new tasks with these terms, and its encoding; remembered, since many tasks are alike."""
+        queue, priority, max_attempts, payload_bytes, run_at, keyed, hooked = terms
+        state = State(PENDING, queue, priority, max_attempts, 0, run_at, keyed)
+        state.payload_bytes, state.hooked = payload_bytes, hooked
+        if len(self._new_states) >= _NEW_STATES_MAX:
+            self._new_states.clear()
+        remembered = self._new_states[terms] = state, encode_row(state)
+        return remembered
 
     def _write(self, made: Made) -> None:
         """The rows of new tasks go into the group; those that are ready take their places."""
@@ -285,8 +296,10 @@ class Tasks(Moves):
         states: list[bytes] = []
         touched: dict[bytes, None] = {}
         like: State | None = None
+        # By identity, which holds as long as the state before is kept too.
+        alike: dict[int, tuple[State, State, bytes]] = {}
         state, encoded, key = _NO_STATE, b"", b""
-        waited, waited_ms = 0, self._waited_ms
+        waited_ms = self._waited_ms
         payload_bytes = 0
         try:
             take = self._taker(tenant, claim)
@@ -320,15 +333,20 @@ class Tasks(Moves):
                     if old is not like:
                         if old.status != PENDING:
                             continue
-                        like, state, waited = old, claimed(_CLAIM, old, now, claim), now - body.created
-                        encoded = encode_row(state)
+                        like, known = old, alike.get(id(old))
+                        if known is None:
+                            state = claimed(_CLAIM, old, now, claim)
+                            encoded = encode_row(state)
+                            alike[id(old)] = old, state, encoded
+                        else:
+                            _, state, encoded = known
                     hot.claimed(task_id, state)
                     left.append(key)
                     ids.append(task_id)
                     states.append(encoded)
                     tasks.append(Task(task_id, body, state))
                     payload_bytes += len(body.payload)
-                    waited_ms.append(waited)
+                    waited_ms.append(now - body.created)
         except DamagedRow as damage:
             # What lies behind it cannot be reached; the tasks leased so far must reach their worker.
             self.on_damage(damage)
@@ -455,10 +473,13 @@ class Tasks(Moves):
         ended_tasks: Ended = ([], [], [], [], [])
         ids, states, left, entered, runs = ended_tasks
         queue, edge = None, _COMPLETE
-        expires, expire_prefix = 0, b""
+        expire_prefix = lease_prefix = encoded = b""
         like: State | None = None
-        state, encoded, lease_prefix = _NO_STATE, b"", b""
-        ran, lived, ran_ms, lived_ms = 0, 0, self._ran_ms, self._lived_ms
+        state = _NO_STATE
+        # By identity, which holds as long as the state before is kept too.
+        alike: dict[int, tuple[State, Queue, Edge, State, bytes, bytes, bytes]] = {}
+        born, lived = b"", 0
+        ran_ms, lived_ms = self._ran_ms, self._lived_ms
         for action in actions:
             if isinstance(action, Problem):
                 outcomes.append(action)
@@ -489,23 +510,30 @@ class Tasks(Moves):
                     continue
                 old = found
             next_edge = _COMPLETE if action.completed else _FAIL
-            if queue is None or next_edge is not edge or old.queue != queue.prefix or not runs:
-                queue, edge, like = queues[old.queue], next_edge, None
-                runs.append((queue, edge, len(ids)))
-                expires = now + queue.settings.retention_ms
-                expire_prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
             if (
                 old is not like
+                or next_edge is not edge
                 or action.result != state.result
                 or action.error != state.error
                 or action.artifacts != state.artifacts
             ):
-                like = old
-                state = ended(STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts)
-                encoded = encode_row(state)
-                lease_prefix = queue.tenant.prefix + old.lease_until.to_bytes(8, "big")
-                # Tasks that share a state were created together.
-                ran, lived = now - old.claimed, now - id_time_ms(task_id)
+                like, edge = old, next_edge
+                known = alike.get(id(old))
+                if known is not None and known[2] is edge and _has_result(known[3], action):
+                    _, queue, _, state, encoded, lease_prefix, expire_prefix = known
+                else:
+                    queue = queues[old.queue]
+                    expires = now + queue.settings.retention_ms
+                    state = ended(
+                        STATUS_OF[edge.next], old, now, expires, action.error, action.result, action.artifacts
+                    )
+                    encoded = encode_row(state)
+                    lease_prefix = queue.tenant.prefix + old.lease_until.to_bytes(8, "big")
+                    expire_prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
+                    alike[id(old)] = old, queue, edge, state, encoded, lease_prefix, expire_prefix
+            assert queue is not None
+            if not runs or runs[-1][0] is not queue or runs[-1][1] is not edge:
+                runs.append((queue, edge, len(ids)))
             if state.hooked:
                 try:
                     self.add_to_outbox(now, queue, task_id, state)
@@ -521,7 +549,9 @@ class Tasks(Moves):
             states.append(encoded)
             left.append(lease_prefix + task_id)
             entered.append(expire_prefix + task_id)
-            ran_ms.append(ran)
+            ran_ms.append(now - old.claimed)
+            if task_id[:6] != born:
+                born, lived = task_id[:6], now - id_time_ms(task_id)
             lived_ms.append(lived)
             outcomes.append(Record(task_id, state))
         self._write_ended(ended_tasks)
@@ -623,3 +653,7 @@ class Tasks(Moves):
             return state
         edge = TABLE[self.position(action.id, state), event, found]
         return self.refuse(edge) or state
+
+
+def _has_result(state: State, action: Finish) -> bool:
+    return state.result == action.result and state.error == action.error and state.artifacts == action.artifacts

@@ -62,6 +62,11 @@ def _ignore(_ms: list[int]) -> None:
     """Nobody measures."""
 
 
+Terms = tuple[bytes, int, int, int, int, bool, bool]
+"""What new tasks with the same state have in common: queue, priority, attempts, bytes of the payload, the time from
+which on they may run, and whether they have a key and a webhook."""
+
+
 class Timings(NamedTuple):
     """Where durations go, in milliseconds: those of a group together, when it is closed."""
 
@@ -107,6 +112,7 @@ class Moves:
         self.rng = rng
         self.on_damage = on_damage
         self._timings = timings or Timings()
+        self._new_states: dict[Terms, tuple[State, bytes]] = {}
         self._waited_ms: list[int] = []
         self._ran_ms: list[int] = []
         self._lived_ms: list[int] = []

@@ -265,7 +265,7 @@ def _history(task: Task, entries: list[AuditEntry]) -> list[EventJson]:
         events.append((state.claimed, "claimed", f"delivery {state.deliveries}, by {who}"))
     if state.status >= COMPLETED:
         events.append((state.completed, STATUS_NAMES[state.status].lower(), state.error))
-    elif state.status == PENDING and state.updated != body.created:
+    elif state.status == PENDING and state.updated not in (0, body.created):
         events.append((state.updated, "returned", state.error))
     events += [
         (entry.at, entry.action, f"by {entry.subject}: {entry.detail}" if entry.detail else f"by {entry.subject}")
