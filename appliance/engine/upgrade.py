@@ -6,8 +6,8 @@ what a row means beyond what has to be filled in.
     1 → 2    the tables of webhooks
     2 → 3    `dead`, `control` and `audit`; sizes of payloads in states, and their sums in the counters of queues
     3 → 4    the stamp. A release that doesn't write it must not write to the store: its commits would look turned back
-    4 → 5    nothing to fill in. Hashes in `idem` are without the payload from here on, and states of tasks that have not
-             changed without a time: older releases would take both for something else
+    4 → 5    nothing to fill in. Hashes in `idem` are without the payload from here on, and states of tasks that have
+             not changed yet without a time: older releases would take both for something else
 """
 
 from pathlib import Path

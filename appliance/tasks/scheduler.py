@@ -20,6 +20,7 @@ for the newest group with writes, since the decision may have read any of them.
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -72,6 +73,7 @@ from appliance.tasks.shares import (
     SLICE_ANSWERS,
     SLICE_TRANSITIONS,
     SLICE_TURNS,
+    WOKEN_LOOKS,
     Shares,
 )
 from appliance.tasks.table import READY as READY_STATE
@@ -727,16 +729,32 @@ class Scheduler:
     # Waking those who wait.
 
     def _match(self, now: int, group: Group, end: int = NEVER) -> None:
-        """Give ready tasks to the claims that wait for them, in order of arrival, until the group has so many
-        transitions."""
-        tasks = self.tasks
-        while tasks.woken:
-            queue = next(iter(tasks.woken))
-            while not self._full(group) and group.transitions < end and self._serve(now, queue):
-                self._served_in = group.number
-            if self._full(group) or group.transitions >= end:
+        """Give ready tasks to the claims that wait for them, until the group has so many transitions.
+
+        Within a queue in order of arrival. Queues take turns: one that fills every group must not keep the claims of
+        all others waiting. Those of quiet tenants come before, into what is kept for them.
+        """
+        woken = self.tasks.woken
+        while woken:
+            queue = self._next_woken()
+            first = self._is_first(queue.tenant.name) and self._kept_transitions > 0
+            if not first and (group.transitions >= end or self._full(group)):
                 return
-            del tasks.woken[queue]
+            before = group.transitions
+            del woken[queue]
+            if self._serve(now, queue):
+                self._served_in = group.number
+                woken[queue] = None
+            if first:
+                self._kept_transitions -= group.transitions - before
+
+    def _next_woken(self) -> Queue:
+        woken = self.tasks.woken
+        if self._shares.uneven:
+            for queue in islice(woken, WOKEN_LOOKS):
+                if self._is_first(queue.tenant.name):
+                    return queue
+        return next(iter(woken))
 
     def _serve(self, now: int, queue: Queue) -> bool:
         tasks = self.tasks

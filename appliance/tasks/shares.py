@@ -53,6 +53,9 @@ RESUMED: Final = 1
 RESUMED_LOOKS: Final = 64
 """So many are looked at for that: some have gone, others' inboxes are full."""
 
+WOKEN_LOOKS: Final = 64
+"""Among so many queues with work and somebody who waits for it, one of a quiet tenant is looked for."""
+
 KEPT_DIVISOR: Final = 4
 """So large a part of a group's limits is kept on top for quiet tenants, however full it is: what comes after others
 have filled it need not wait for the next."""

@@ -294,10 +294,19 @@ class World:
             answered(call)
 
     def overloaded(self) -> bool:
-        """Whether clients ask for more than the node can do: what nobody waits for on purpose is not decided either."""
+        """Whether clients ask for more than the node can do: something is not decided for long. A claim that stands in
+        line is, and waits on purpose."""
         late_ms = self.now - OVERLOAD_MS
         return any(
-            call.sent_ms < late_ms for call in self.history.open.values() if not isinstance(call.operation, Claim)
+            call.sent_ms < late_ms
+            for call in self.history.open.values()
+            if not (isinstance(call.operation, Claim) and call.operation.number)
+        ) or any(
+            stream.live
+            and stream.incarnation == self.incarnations
+            and stream.sent_ms < late_ms
+            and not stream.claim.number
+            for stream in self.streams
         )
 
     def unanswered(self) -> list[Call]:

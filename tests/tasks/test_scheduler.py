@@ -949,6 +949,23 @@ def test_a_claim_that_waits_is_served_without_the_pump_too() -> None:
     assert len(heard) == 1
 
 
+def test_a_quiet_tenants_waiting_claim_is_served_before_those_of_a_noisy_one_though_the_group_is_full() -> None:
+    desk = _uneven()
+    waits = desk.offer(claim("fresh", tenant="quiet", wait_ms=10_000))
+    for _ in range(10):
+        desk.offer(claim("slow", tenant="noisy", count=100, wait_ms=10_000))
+    desk.settle()
+    for _ in range(10):
+        desk.offer(CreateBatch("noisy", unheard, [NewTask("slow", b"{}")] * 100))
+    _pump(desk)
+    assert desk.scheduler.tasks.woken, "claims of the noisy tenant wait for the next group"
+    desk.offer(create("fresh", tenant="quiet"))
+    desk.scheduler.hurry(desk.now)
+    desk.land()
+    desk.land()
+    assert len(waits) == 1
+
+
 def test_a_quiet_tenant_does_not_wait_for_a_group_of_others_because_an_operation_did_not_fit_into_the_last() -> None:
     desk = _uneven()
     for _ in range(3):

@@ -142,3 +142,19 @@ def test_a_claim_that_is_withdrawn_when_it_hears_of_a_failure_takes_nothing() ->
     desk.settle()
     assert [isinstance(outcome, Claimed) and outcome.tasks for outcome in heard[1:]] in ([], [[]])
     assert [each.id for each in desk.claim()] == [task.id]
+
+
+def test_claims_of_one_queue_that_fill_every_group_do_not_keep_those_of_another_waiting() -> None:
+    desk = Desk(TaskSettings(group_transitions_max=OUTCOME_TASKS_MAX))
+    for _ in range(8):
+        desk.ask(create_batch(OUTCOME_TASKS_MAX))
+    waits = desk.offer(claim("mail", tenant="other", wait_ms=60_000))
+    desk.settle()
+    bulk = desk.offer(_stream(8 * OUTCOME_TASKS_MAX))
+    desk.scheduler.pump(desk.now)
+    desk.offer(create("mail", "other"))
+    for _ in range(4):
+        desk.land()
+        desk.scheduler.pump(desk.now)
+    assert _sizes(waits) == [1]
+    assert 1 < len(bulk) < 5
