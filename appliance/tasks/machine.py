@@ -296,8 +296,8 @@ class Tasks(Moves):
         states: list[bytes] = []
         touched: dict[bytes, None] = {}
         like: State | None = None
-        # By identity, which holds as long as the state before is kept too.
-        alike: dict[int, tuple[State, State, bytes]] = {}
+        # The last of each queue: the state before and after.
+        alike: dict[bytes, tuple[State, State, bytes]] = {}
         state, encoded, key = _NO_STATE, b"", b""
         waited_ms = self._waited_ms
         payload_bytes = 0
@@ -333,13 +333,13 @@ class Tasks(Moves):
                     if old is not like:
                         if old.status != PENDING:
                             continue
-                        like, known = old, alike.get(id(old))
-                        if known is None:
+                        like, known = old, alike.get(old.queue)
+                        if known is not None and known[0] is old:
+                            _, state, encoded = known
+                        else:
                             state = claimed(_CLAIM, old, now, claim)
                             encoded = encode_row(state)
-                            alike[id(old)] = old, state, encoded
-                        else:
-                            _, state, encoded = known
+                            alike[old.queue] = old, state, encoded
                     hot.claimed(task_id, state)
                     left.append(key)
                     ids.append(task_id)
@@ -476,8 +476,8 @@ class Tasks(Moves):
         expire_prefix = lease_prefix = encoded = b""
         like: State | None = None
         state = _NO_STATE
-        # By identity, which holds as long as the state before is kept too.
-        alike: dict[int, tuple[State, Queue, Edge, State, bytes, bytes, bytes]] = {}
+        # The last of each queue: the state before and after, and what follows from them.
+        alike: dict[bytes, tuple[State, Edge, State, Queue, bytes, bytes, bytes]] = {}
         born, lived = b"", 0
         ran_ms, lived_ms = self._ran_ms, self._lived_ms
         for action in actions:
@@ -518,9 +518,9 @@ class Tasks(Moves):
                 or action.artifacts != state.artifacts
             ):
                 like, edge = old, next_edge
-                known = alike.get(id(old))
-                if known is not None and known[2] is edge and _has_result(known[3], action):
-                    _, queue, _, state, encoded, lease_prefix, expire_prefix = known
+                known = alike.get(old.queue)
+                if known is not None and known[0] is old and known[1] is edge and _has_result(known[2], action):
+                    _, _, state, queue, encoded, lease_prefix, expire_prefix = known
                 else:
                     queue = queues[old.queue]
                     expires = now + queue.settings.retention_ms
@@ -530,7 +530,7 @@ class Tasks(Moves):
                     encoded = encode_row(state)
                     lease_prefix = queue.tenant.prefix + old.lease_until.to_bytes(8, "big")
                     expire_prefix = queue.tenant.prefix + expires.to_bytes(8, "big")
-                    alike[id(old)] = old, queue, edge, state, encoded, lease_prefix, expire_prefix
+                    alike[old.queue] = old, edge, state, queue, encoded, lease_prefix, expire_prefix
             assert queue is not None
             if not runs or runs[-1][0] is not queue or runs[-1][1] is not edge:
                 runs.append((queue, edge, len(ids)))
